@@ -1,0 +1,134 @@
+# Every chapter is a file: its executed notebook below reports/<task>/. It is made again when its
+# arguments, its notebook, a module it imports, an input file, or the content of the store it reads
+# has changed. Chapters depend on digests (stamps) of the store, never on the database file.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+ifneq ($(shell python3 -c 'import sys; print(sys.version_info >= (3, 11))'),True)
+  $(error this needs python3 of version 3.11 or later)
+endif
+
+# Variables are checked before anything runs; a misspelled one is refused by name.
+FROM_COMMAND_LINE := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
+ASKED := $(shell $(foreach v,TASK HRF_HOME POSTS LABELS TEST,$(if $($v),$v='$($v)')) \
+  python3 -m hrf_utils.settings make $(FROM_COMMAND_LINE))
+ifneq ($(word 1,$(ASKED)),ok)
+  $(error $(ASKED))
+endif
+task := $(word 2,$(ASKED))
+home := $(word 3,$(ASKED))
+given = $(wildcard $(filter-out -,$(word $1,$(ASKED))))
+
+python := .venv/bin/python
+do := $(python) -m hrf_utils.pipeline
+reports := $(home)/reports
+here := $(reports)/$(task)
+stamps := $(home)/data/stamps/$(task)
+chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
+public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
+work := scrape label train performance incidents pipeline
+
+.PHONY: help data $(work) lab test lint notebooks clean FORCE
+
+help:
+	@echo "make TARGET [VARIABLE=value …]"; echo; echo "Targets"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@echo; echo "Variables, here or in the environment or in .env [default]"
+	@python3 -m hrf_utils.settings help
+
+# ---- set-up
+
+.venv/ready: requirements.txt pyproject.toml
+	@echo "setting up .venv (once, some minutes)"
+	@python3 -m hrf_utils.pipeline hold .venv.lock sh -c '[ .venv/ready -nt requirements.txt ] || \
+	  { python3 -m venv --clear .venv && .venv/bin/pip install -q --upgrade pip && \
+	    .venv/bin/pip install -q -r requirements.txt && .venv/bin/pip install -q --no-deps -e . && \
+	    touch .venv/ready; }'
+
+# ---- the story; one make at a time works below a home, and a second one waits
+
+ifndef HRF_LOCKED
+scrape: ## collect posts from SOURCE (chapter 1)
+label: ## import LABELS, show their state, queue what to label next (chapter 2)
+train: ## split without leaks, fine-tune a model (chapter 3)
+performance: ## judge the model on the frozen test rows (chapter 4)
+incidents: ## predict, locate and merge: table, map, exports (chapter 5)
+pipeline: ## all five chapters and reports/index.html
+
+$(work): .venv/ready
+	@+HRF_LOCKED=1 python3 -m hrf_utils.pipeline hold $(home)/data/.lock $(MAKE) $@
+else
+scrape: $(here)/1_scrape.html
+label: $(here)/2_label.html
+train: $(here)/3_train.html
+performance: $(here)/4_performance.html
+incidents: $(here)/5_incidents.html
+pipeline: $(reports)/index.html
+endif
+
+# What each chapter imports of hrf_utils; a test compares this with the notebooks.
+ground := settings files text posts tasks store reports figures evaluation places
+uses_1_scrape := $(ground) sources
+uses_2_label := $(ground) sources datasets labeling
+uses_3_train := $(ground) sources datasets classifier training
+uses_4_performance := $(ground) datasets classifier
+uses_5_incidents := $(ground) sources datasets classifier incidents
+
+.SECONDEXPANSION:
+$(chapters:%=$(here)/%.ipynb): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
+    data/tasks/$(task).yml $$(addsuffix .py,$$(addprefix hrf_utils/,$$(uses_$$*)))
+	@$(do) run $* $@
+
+$(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4)
+$(here)/2_label.ipynb: $(here)/1_scrape.ipynb $(stamps)/posts $(stamps)/decisions $(call given,5) \
+    $(call given,6) $(public)
+$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels
+$(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model
+$(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
+
+# One process looks at all arguments and at the store, and touches only the stamps that changed.
+$(stamps)/fresh: FORCE .venv/ready
+	@$(do) stamp $(stamps)
+
+$(chapters:%=$(stamps)/%.arguments): $(stamps)/fresh
+	@:
+$(stamps)/posts $(stamps)/decisions: $(stamps)/fresh $(here)/1_scrape.ipynb
+	@:
+$(stamps)/labels: $(stamps)/fresh $(here)/2_label.ipynb
+	@:
+$(stamps)/model: $(stamps)/fresh $(here)/3_train.ipynb
+	@:
+
+pages := hrf_utils/reports.py hrf_utils/template/page.html.j2 $(wildcard hrf_utils/template/chapter/*)
+
+$(here)/%.html: $(here)/%.ipynb $(pages)
+	@$(do) page $< $@
+
+$(reports)/index.html: $(chapters:%=$(here)/%.html)
+	@$(do) index $@
+
+# ---- the rest
+
+lab: .venv/ready ## open JupyterLab
+	.venv/bin/jupyter lab notebooks
+
+data: .venv/ready ## download the public labelled set, verified
+	@$(python) -m hrf_utils.sources
+
+$(public): | .venv/ready
+	@$(python) -m hrf_utils.sources
+
+test: .venv/ready ## run all tests, notebooks included
+	$(python) -m pytest tests
+
+lint: .venv/ready ## check style, notebooks included
+	.venv/bin/ruff check .
+
+notebooks: .venv/ready ## refresh the outputs in notebooks/ from a full starter run
+	@$(do) refresh
+
+clean: ## remove what can be made again; never raw data, labels, models or the store
+	rm -rf $(reports)/*/ $(reports)/index.html $(home)/data/stamps .pytest_cache .ruff_cache
+	find hrf_utils tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Shared helpers of the notebooks: one room for each thing they need to know."""

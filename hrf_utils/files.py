@@ -1,0 +1,159 @@
+"""Files in and out: tables of posts, digests, and writes that are whole or not there."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from hrf_utils.settings import ROOT, InputError
+
+STARTER = ROOT / "data" / "starter"
+
+
+def sha256(path: Path | str) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def frame_sha256(frame: pd.DataFrame) -> str:
+    """Hex SHA-256 of a frame's cells in the order given; the index does not count."""
+    return hashlib.sha256(frame.to_csv(index=False).encode("utf8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def whole(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success it is moved there, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write JSON, whole or not at all; numbers that are not finite become null."""
+    with whole(path) as temporary:
+        text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf8")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value
+
+
+def dataset_name(path: Path | str) -> str:
+    """Name of the data set in a file: its stem and the first eight digits of its digest.
+
+    An edited file is another data set, so that a run can never mix two versions.
+    """
+    path = Path(path)
+    prefix = "starter-" if path.resolve().parent == STARTER else ""
+    return f"{prefix}{path.stem}-{sha256(existing(path))[:8]}"
+
+
+def is_starter(dataset: str) -> bool:
+    """Whether a data set is one of the corpora written for this project."""
+    return dataset.startswith("starter-")
+
+
+def existing(path: Path | str) -> Path:
+    """The path, if a non-empty file is there.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, a folder, or empty.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty")
+    return path
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a CSV, JSONL or parquet file; every cell is text, what is missing is ``""``.
+
+    A twarc line (one page of the X API with ``data`` and ``includes``) gives one row for each post.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, not UTF-8, of an unknown kind, or has no rows.
+    """
+    path = existing(path)
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path} is none of {', '.join(readers)}")
+    try:
+        frame = readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if frame.empty:
+        raise InputError(f"{path} has no rows")
+    return frame.map(_as_text)
+
+
+def _as_text(cell: object) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell is None or cell is pd.NaT or cell != cell:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    rows = []
+    with open(path, encoding="utf8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                item = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path} line {number} is not JSON: {error.msg}") from error
+            if not isinstance(item, dict):
+                raise InputError(f"{path} line {number} is not a JSON object")
+            rows.extend(_twarc_rows(item) if isinstance(item.get("data"), list) else [item])
+    return pd.DataFrame(rows)
+
+
+def _twarc_rows(page: dict) -> Iterator[dict]:
+    includes = page.get("includes", {})
+    users = {user["id"]: user for user in includes.get("users", [])}
+    for post in page["data"]:
+        user = users.get(post.get("author_id"), {})
+        yield {"id": post["id"], "text": post.get("text", ""), "lang": post.get("lang", ""),
+               "created_at": post.get("created_at", ""), "author": post.get("author_id", ""),
+               "conversation_id": post.get("conversation_id", ""),
+               "author_location": user.get("location", "")}

@@ -1,0 +1,213 @@
+"""What make calls: a chapter's arguments, its execution, the stamps, the pages, and the lock.
+
+A chapter declares its arguments in its cell tagged ``parameters``; a variable of the same name is
+handed over, and so are those of ``PARAMS``. Only the standard library is needed to work out the
+arguments and to hold the lock.
+"""
+
+import argparse
+import ast
+import fcntl
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hrf_utils import settings
+from hrf_utils.settings import ROOT, InputError
+
+NOTEBOOKS = ROOT / "notebooks"
+_VARIABLES = ("task", "source", "posts", "labels", "test", "encoder", "seed")
+
+
+def declared(chapter: str) -> dict[str, object]:
+    """Names and default values of a notebook's ``parameters`` cell."""
+    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
+    for cell in cells:
+        if "parameters" in cell["metadata"].get("tags", []):
+            body = ast.parse("".join(cell["source"])).body
+            return {line.targets[0].id: ast.literal_eval(line.value) for line in body}
+    return {}
+
+
+def _chapters() -> list[str]:
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def given() -> dict[str, str]:
+    """The ``-p name value`` pairs of ``PARAMS``.
+
+    Raises
+    ------
+    InputError
+        If they are no such pairs, or no chapter knows a name.
+    """
+    words = shlex.split(settings.get("PARAMS"))
+    pairs = [words[start:start + 3] for start in range(0, len(words), 3)]
+    known = {name for chapter in _chapters() for name in declared(chapter)} - set(_VARIABLES)
+    for pair in pairs:
+        if len(pair) != 3 or pair[0] not in {"-p", "-r"}:
+            raise InputError(f'PARAMS must read like "-p name value -p name value", not {" ".join(pair)!r}')
+        if pair[1] in _VARIABLES:
+            raise InputError(f"{pair[1]} is a variable of its own: write {pair[1].upper()}={pair[2]}")
+        if pair[1] not in known:
+            raise InputError(f"no chapter has a parameter {pair[1]}; there are {', '.join(sorted(known))}")
+    return {name: value for _, name, value in pairs}
+
+
+def arguments(chapter: str) -> dict[str, object]:
+    """What a chapter is run with: its defaults, overridden by the variables and ``PARAMS``.
+
+    Raises
+    ------
+    InputError
+        If a value is not of the kind that the default is.
+    """
+    values = declared(chapter)
+    asked = {name: settings.get(name.upper()) for name in _VARIABLES} | given()
+    for name in values.keys() & asked.keys():
+        values[name] = _as(type(values[name]), asked[name], name)
+    return values
+
+
+def _as(kind: type, text: str, name: str) -> object:
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{name}={text!r} is no {kind.__name__}") from error
+
+
+def run(chapter: str, out: Path) -> None:
+    """Execute a chapter; the record is moved to `out` only if every cell succeeded.
+
+    Raises
+    ------
+    InputError
+        With the message of the chapter's own, or that its kernel died.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    values = arguments(chapter)
+    os.environ["HRF_CHAPTER"] = chapter
+    temporary = out.with_name(f".{out.name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{chapter}.ipynb", temporary, values, cwd=ROOT, kernel_name="python3",
+            progress_bar={"desc": chapter, "ncols": 80},
+            extra_arguments=["--log-level=40"])
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "InputError":
+            raise InputError(error.evalue) from error
+        raise
+    except DeadKernelError as error:
+        raise InputError(f"the kernel of {chapter} died, most often for want of memory; nothing of "
+                         "this chapter was kept") from error
+    notebook = json.loads(temporary.read_text(encoding="utf8"))
+    notebook["metadata"]["hrf"] = {
+        "run at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "took": f"{time.monotonic() - started:.0f} s", "commit": _commit(),
+        "parameters": ", ".join(f"{name}={value}" for name, value in values.items() if value != "")}
+    temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    stamp(settings.data_path("stamps", settings.get("TASK"), "posts").parent)
+    temporary.replace(out)
+
+
+def _commit() -> str:
+    from hrf_utils.training import commit
+    return commit() or "not in git"
+
+
+def stamp(folder: Path) -> None:
+    """Write the digests that chapters depend on, each only if it changed.
+
+    ``CHAPTER.arguments``: what the chapter is run with; ``posts``: of the data set collected from;
+    ``labels``: all that the run learns from or is judged by; ``decisions``: those that people set
+    here rather than imported; ``model``: the current run's name.
+    """
+    from hrf_utils import files, sources, tasks
+    from hrf_utils.store import Store
+
+    stamps = {f"{chapter}.arguments": json.dumps(arguments(chapter)) for chapter in _chapters()}
+    task = tasks.load(settings.get("TASK"))
+    current = settings.data_path("models", task.name, "current")
+    stamps["model"] = current.read_text(encoding="utf8") if current.exists() else ""
+    collected = sources.open_source(settings.get("SOURCE"), task, settings.get("POSTS")).dataset
+    paths = task.label_files(settings.get("LABELS"), settings.get("TEST"))
+    names = sorted({collected, *(files.dataset_name(path) for path in paths if path)})
+    store = Store.open()
+    stamps["posts"] = store.posts_digest(collected)
+    stamps["labels"] = store.labels_digest(task.name, names)
+    stamps["decisions"] = store.labels_digest(task.name, names, human_only=True)
+    for name, digest in stamps.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf8") != digest:
+            with files.whole(path) as temporary:
+                temporary.write_text(digest, encoding="utf8")
+
+
+def hold(path: Path, command: list[str]) -> int:
+    """Run a command while holding the lock in `path`; a second caller waits and says so.
+
+    The lock is the kernel's, so it ends with its holder, however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            print(f"another make (process {file.read() or '?'}) works below {path.parent}; waiting for it",
+                  file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return subprocess.run(command, check=False).returncode
+
+
+def main() -> int:
+    """Command line; see the Makefile for how each command is used."""
+    parser = argparse.ArgumentParser(prog="python -m hrf_utils.pipeline")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, places in (("run", ["chapter", "out"]), ("stamp", ["out"]),
+                         ("page", ["notebook", "out"]), ("index", ["out"])):
+        command = commands.add_parser(name)
+        for place in places:
+            command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
+    lock = commands.add_parser("hold")
+    lock.add_argument("path", type=Path)
+    lock.add_argument("rest", nargs=argparse.REMAINDER)
+    options = parser.parse_args()
+    try:
+        if options.command == "hold":
+            return hold(options.path, options.rest)
+        if options.command == "run":
+            run(options.chapter, options.out)
+        elif options.command == "stamp":
+            stamp(options.out)
+        else:
+            from hrf_utils import reports
+            if options.command == "page":
+                reports.render(options.notebook, options.out)
+            else:
+                reports.index(options.out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept, and the next make goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,177 @@
+"""From executed notebooks to pages that anybody can read, without a request to any host."""
+
+import html
+import json
+import os
+import re
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import nh3
+import pandas as pd
+from IPython.display import display
+from jinja2 import Environment, FileSystemLoader
+from nbconvert import HTMLExporter
+
+from hrf_utils import files, settings, tasks
+from hrf_utils.evaluation import show
+
+_TEMPLATES = Path(__file__).parent / "template"
+_FACTS = "application/vnd.hrf.facts+json"
+
+CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
+            "4_performance": "Performance", "5_incidents": "Incidents"}
+
+_ABOUT = {
+    "1_scrape": "What came in, from where, when, and how much of it repeats.",
+    "2_label": "The codebook, what has been labelled, and what to label next.",
+    "3_train": "How the rows were split without leaks, and how the model learned.",
+    "4_performance": "How good the model is, with intervals and baselines, and where it fails.",
+    "5_incidents": "What the posts tell of: incidents with place, date and kind of force.",
+}
+
+
+def may_show(dataset: str) -> bool:
+    """Whether the text of a data set may stand in an output.
+
+    Starter posts always; real posts in an interactive session, and in a record that make writes only
+    with ``SHOW_TEXT=1``.
+    """
+    return (files.is_starter(dataset) or settings.flag("SHOW_TEXT")
+            or "HRF_CHAPTER" not in os.environ)
+
+
+def hide_texts(frame: pd.DataFrame, dataset: str, longest: int = 160) -> pd.DataFrame:
+    """The frame with its ``text`` shortened, or left out where it may not be shown."""
+    if not may_show(dataset):
+        return frame.drop(columns="text")
+    short = frame["text"].str.slice(0, longest)
+    return frame.assign(text=short.where(frame["text"].str.len() <= longest, short + "…"))
+
+
+def record(**facts: object) -> None:
+    """Keep facts about a run (data sets, digests, model) in the notebook; pages show them below."""
+    facts = {name: str(value) for name, value in facts.items()}
+    lines = "\n".join(f"{name}: {value}" for name, value in facts.items())
+    display({_FACTS: facts, "text/plain": lines}, raw=True)
+
+
+def _facts(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            found |= output.get("data", {}).get(_FACTS, {})
+    return found
+
+
+def _sanitize(text: str) -> str:
+    return nh3.clean(text, tags=nh3.ALLOWED_TAGS, attributes={"*": {"class"}, "th": {"scope", "colspan"}})
+
+
+def _page(**values: object) -> str:
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=False)
+    return environment.get_template("page.html.j2").render(**values)
+
+
+def _banner(datasets: str) -> str:
+    if "starter-" not in datasets:
+        return ""
+    return ("This report was made from the starter corpus: invented posts, written for this project. "
+            "It shows how the pipeline works and says nothing about real events.")
+
+
+def render(notebook_path: Path, page_path: Path) -> None:
+    """Write the page of an executed notebook: code hidden, texts inert, figures with their alt text."""
+    notebook = nbformat.read(notebook_path, as_version=4)
+    facts = _facts(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if _FACTS not in o.get("data", {})]
+    exporter = HTMLExporter(template_name="chapter", extra_template_basedirs=[str(_TEMPLATES)],
+                            filters={"sanitize": _sanitize}, exclude_input=True, exclude_input_prompt=True,
+                            exclude_output_prompt=True)
+    body, _ = exporter.from_notebook_node(notebook)
+    toc = [{"id": anchor, "name": _plain(name)}
+           for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
+    title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])
+    chapters = [{"href": f"{stem}.html", "name": name, "current": stem == notebook_path.stem}
+                for stem, name in CHAPTERS.items()]
+    facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
+    page = _page(title=title, body=body, toc=toc, banner=_banner(facts.get("data", "")),
+                 chapters=chapters, facts=facts, root="../")
+    with files.whole(page_path) as temporary:
+        temporary.write_text(page, encoding="utf8")
+
+
+def _plain(markup: str) -> str:
+    return html.unescape(re.sub(r"<a class=\"anchor-link\".*?</a>|<[^>]+>", "", markup)).strip()
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))
+
+
+def index(page_path: Path) -> None:
+    """Write the first page: what this is, the headline numbers of each task, and the chapters."""
+    folder = page_path.parent
+    parts, banners = [], ""
+    for name in sorted(p.stem for p in tasks.FOLDER.glob("*.yml")):
+        if (folder / name / "metrics.json").exists():
+            section, datasets = _section(folder, name)
+            parts.append(section)
+            banners += datasets
+    body = ("<h1>What public posts say about police use of force, and how far to trust it</h1>"
+            "<p>Posts are collected, labelled by people, sorted by a model, and joined into incidents "
+            "with a place and a date. Every figure below carries a 95% interval: the range in "
+            "which it would mostly fall if other posts of the same kind had been tested.</p>"
+            + "".join(parts))
+    facts = {"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    page = _page(title="Posts about police, as evidence", body=body, toc=[], banner=_banner(banners),
+                 chapters=[], facts=facts, root="")
+    with files.whole(page_path) as temporary:
+        temporary.write_text(page, encoding="utf8")
+
+
+def _section(folder: Path, name: str) -> tuple[str, str]:
+    """One task's part of the first page, and the data sets it was made from."""
+    task = tasks.load(name)
+    metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf8"))
+    summary_path = folder / name / "incidents.json"
+    summary = json.loads(summary_path.read_text(encoding="utf8")) if summary_path.exists() else {}
+    best = max(metrics["baselines"], key=lambda b: metrics["baselines"][b]["macro_f1"]["value"])
+    gain = metrics["baselines"][best]["difference"]["macro_f1"]
+    names = {"majority": "the most frequent label", "keyword_rule": "the keyword rule",
+             "tfidf_svm": "a linear model of word counts"}
+    verdict = ("better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0
+               else "not clearly different from")
+    cards = [(f"{metrics['accuracy']['value']:.0%}", "of test posts get the right label, "
+              + _range(metrics["accuracy"])),
+             (f"{metrics['macro_f1']['value']:.2f}", "macro-F1, every label counting the same, "
+              + _range(metrics["macro_f1"], percent=False)),
+             (f"{metrics['binary']['accuracy']['value']:.0%}", "right on the yes-or-no question, "
+              + _range(metrics["binary"]["accuracy"]))]
+    if summary:
+        cards.append((f"{summary['incidents']:,}", f"{summary['what']}, {summary['located']:,} of them "
+                      "with a place in the US"))
+    boxes = "".join(f'<div class="card"><b>{html.escape(number)}</b><span>{html.escape(text)}</span></div>'
+                    for number, text in cards)
+    datasets = " ".join(metrics["provenance"]["datasets"])
+    rows = "".join(f'<li><a href="{name}/{stem}.html">{title}</a>: {_ABOUT[stem]}</li>'
+                   for stem, title in CHAPTERS.items() if (folder / name / f"{stem}.html").exists())
+    view = (f'<iframe class="map" title="Map of located incidents" sandbox="allow-scripts" '
+            f'style="width:100%;height:420px" src="{name}/map.html"></iframe>'
+            if (folder / name / "map.html").exists() else "")
+    return (f"<h2>{html.escape(task.title)}</h2><p>{html.escape(task.question)} "
+            f"Measured on {metrics['n']:,} posts the model never saw, from "
+            f"<code>{html.escape(datasets)}</code>.</p>"
+            f'<div class="cards">{boxes}</div>'
+            f"<p>On macro-F1 the model is <strong>{verdict}</strong> {names[best]}, the best of three "
+            f"simple rules: the difference is {show(gain)}.</p>{view}<h3>Chapters</h3><ol>{rows}</ol>",
+            datasets + " " + summary.get("data", ""))
+
+
+def _range(cell: dict, percent: bool = True) -> str:
+    form = "{:.0%}" if percent else "{:.2f}"
+    return f"95% interval {form.format(cell['low'])} to {form.format(cell['high'])}"

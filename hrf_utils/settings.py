@@ -1,0 +1,135 @@
+"""Where things are, and what the user asked for.
+
+Every variable can stand on the make command line, in the environment or in ``.env``, in this order
+of precedence. Nothing but the standard library is imported here, so that ``make help`` and the
+check of misspelled names work before anything is installed.
+"""
+
+import difflib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message says what, where and what to do."""
+
+
+class Variable(NamedTuple):
+    default: str
+    meaning: str
+
+
+VARIABLES = {
+    "TASK": Variable("force", "the question: the name of a file in data/tasks/"),
+    "SOURCE": Variable("starter", "where posts come from: starter | file"),
+    "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, parquet or twarc JSONL"),
+    "LABELS": Variable("", "labelled CSV to train on; hrf = the public set; empty = starter corpus"),
+    "TEST": Variable("", "labelled CSV to use as the frozen test split; empty = made from LABELS"),
+    "ENCODER": Variable("", "minilm | a hub id | a local folder; empty = the task's own"),
+    "SEED": Variable("0", "seed of the split and of training"),
+    "PARAMS": Variable("", 'other notebook parameters: PARAMS="-p epochs 3 -p batch_size 16"'),
+    "HRF_HOME": Variable("", "folder for everything a run writes; empty = this checkout"),
+    "DB_URL": Variable("", "SQLAlchemy address of the store; empty = SQLite below HRF_HOME"),
+    "HRF_DATA_URL": Variable("", "mirror of the public data sets (http://, https:// or file://)"),
+    "HRF_TEST_DATA": Variable("", "folder of real data for tests; skipped where unset"),
+    "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
+    "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),
+}
+
+
+def dotenv(path: Path | None = None) -> dict[str, str]:
+    """Read ``NAME=value`` lines of ``.env``; quotes and ``#`` comments as in a shell.
+
+    Raises
+    ------
+    InputError
+        If a line is not an assignment or names an unknown variable.
+    """
+    path = path or ROOT / ".env"
+    values = {}
+    if not path.exists():
+        return values
+    for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        name, equals, value = " ".join(words).partition("=")
+        if not equals:
+            raise InputError(f"{path.name} line {number} is not of the form NAME=value")
+        check_names([name], f"{path.name} line {number}")
+        values[name] = value
+    return values
+
+
+def check_names(names: list[str], where: str = "the command line") -> None:
+    """Raise `InputError` for a name that is no variable of this project, with the nearest one."""
+    for name in names:
+        if name not in VARIABLES:
+            near = difflib.get_close_matches(name.upper(), VARIABLES, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else "`make help` lists them all."
+            raise InputError(f"unknown variable {name} ({where}); {hint}")
+
+
+def get(name: str) -> str:
+    """Value of a variable: environment, then ``.env``, then its default."""
+    return os.environ.get(name) or dotenv().get(name) or VARIABLES[name].default
+
+
+def flag(name: str) -> bool:
+    """Whether a yes/no variable is on."""
+    return get(name).lower() in {"1", "true", "yes", "on"}
+
+
+def home() -> Path:
+    """Folder below which a run writes: ``data/`` and ``reports/``."""
+    return Path(get("HRF_HOME") or ROOT).expanduser()
+
+
+def data_path(*parts: str) -> Path:
+    """Path below the run's own ``data/`` folder; its parent folder is made."""
+    path = home().joinpath("data", *parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def report_path(*parts: str) -> Path:
+    """Path below the run's own ``reports/`` folder; its parent folder is made."""
+    path = home().joinpath("reports", *parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def describe() -> str:
+    """The variables with their defaults and meanings, as `make help` shows them."""
+    rows = [f"  {name:<14} {v.meaning}" + (f" [{v.default}]" if v.default else "")
+            for name, v in VARIABLES.items()]
+    return "\n".join(rows)
+
+
+def for_make(names: list[str]) -> str:
+    """Check the command line, ``.env`` and the task; answer ``ok TASK HOME POSTS LABELS TEST``.
+
+    Make cannot hold a space within a name, so an empty value is written as ``-``.
+    """
+    check_names(names)
+    tasks = sorted(p.stem for p in (ROOT / "data" / "tasks").glob("*.yml"))
+    if get("TASK") not in tasks:
+        raise InputError(f"unknown TASK {get('TASK')}; there are {', '.join(tasks)}")
+    answer = ["ok", get("TASK"), get("HRF_HOME").rstrip("/") or "."]
+    answer += [get(name) or "-" for name in ("POSTS", "LABELS", "TEST")]
+    for value in answer:
+        if " " in value:
+            raise InputError(f"make cannot work with a space in a path: {value!r}")
+    return " ".join(answer)
+
+
+if __name__ == "__main__":
+    try:
+        print(describe() if sys.argv[1] == "help" else for_make(sys.argv[2:]))
+    except InputError as error:
+        print(error)

@@ -1,0 +1,166 @@
+"""Where posts come from: the starter corpus, a file, and the public set that can be downloaded.
+
+A source hands over pages; `collect` writes each page and what is known about it to the store. A new
+source needs a ``dataset``, a ``name`` and ``pages()``.
+"""
+
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from hrf_utils import files, posts, settings
+from hrf_utils.settings import InputError
+from hrf_utils.store import Store
+from hrf_utils.tasks import Task
+
+_PAGE = 5_000
+
+_PUBLIC_URL = ("https://github.com/BloomTech-Labs/human-rights-first-police-ds-a/raw/8d56eba/"
+               "notebooks/labs36_notebooks/")
+_PUBLIC = {
+    "training.csv": "61be21333639063830c89bd6443dbd58745e835af4f3705d9554ba93498ab91c",
+    "test.csv": "618d2c7e5c82bd1f1680788fe5b1e718c43e5837de7749e7340932a63b1c6ef9",
+}
+
+
+class Page(NamedTuple):
+    """Posts that one request to a source brought, and the query that asked for them."""
+
+    query: str
+    posts: pd.DataFrame
+    refused: int
+
+
+class Source(Protocol):
+    """Anything that can be collected from."""
+
+    name: str
+    dataset: str
+
+    def pages(self) -> Iterator[Page]:
+        """Yield pages of posts in the form of `posts.from_table`."""
+        ...
+
+
+class FileSource:
+    """Posts from a CSV, JSONL or parquet file; labels in it are left where they are."""
+
+    def __init__(self, path: str | Path, name: str = "file"):
+        self.name, self.path = name, Path(path)
+        self.dataset = files.dataset_name(path)
+
+    def pages(self) -> Iterator[Page]:
+        read = posts.from_table(files.read_table(self.path), self.dataset, str(self.path))
+        refused = len(read.refused)
+        for query, rows in read.frame.groupby("query", sort=True):
+            for start in range(0, len(rows), _PAGE):
+                yield Page(query, rows.iloc[start:start + _PAGE].assign(source=self.name), refused)
+                refused = 0
+
+
+def open_source(source: str, task: Task, path: str = "") -> Source:
+    """The source a run names.
+
+    Raises
+    ------
+    InputError
+        If the source is unknown, needs a path that was not given, or has no corpus for the task.
+    """
+    if source == "starter":
+        if not task.starter.exists():
+            raise InputError(f"the task {task.name} has no starter corpus; use SOURCE=file POSTS=…")
+        return FileSource(task.starter, "starter")
+    if source == "file":
+        if not path:
+            raise InputError("SOURCE=file needs POSTS=path to a CSV, JSONL or parquet file")
+        return FileSource(path)
+    raise InputError(f"unknown SOURCE {source!r}; there are starter and file")
+
+
+def collect(source: Source, store: Store) -> pd.DataFrame:
+    """Write all pages of a source to the store; returns one row a query with its counts.
+
+    Pages are transactions of their own, so that a run cut short keeps what it has, and a second
+    run of the same source adds nothing twice.
+    """
+    started = datetime.now(UTC).replace(tzinfo=None)
+    counts: dict[str, dict[str, int]] = {}
+    for page in tqdm(source.pages(), desc=f"collect {source.dataset}", unit=" pages"):
+        new = store.add_posts(page.posts)
+        tally = counts.setdefault(page.query, dict.fromkeys(["read", "new", "repeated", "refused"], 0))
+        for name, more in (("read", len(page.posts)), ("new", new),
+                           ("repeated", len(page.posts) - new), ("refused", page.refused)):
+            tally[name] += more
+        store.add_query(source.dataset, page.query, source.name, started, **tally)
+    return pd.DataFrame.from_dict(counts, orient="index").rename_axis("query")
+
+
+def phrases_found(texts: pd.Series, queries: tuple[str, ...]) -> pd.Series:
+    """Number of posts that hold every word of each search phrase, in the task's order."""
+    lowered = texts.str.lower()
+    found = {query: sum(all(word in text for word in query.lower().split()) for text in lowered)
+             for query in queries}
+    return pd.Series(found, name="posts", dtype=int).rename_axis("phrase")
+
+
+def download(folder: Path | None = None) -> list[Path]:
+    """Fetch the public labelled set into ``data/raw/hrf/``, resuming and verifying digests.
+
+    ``HRF_DATA_URL`` replaces the address the files are fetched from.
+
+    Raises
+    ------
+    InputError
+        If the address does not answer or a file's digest is not the published one.
+    """
+    folder = folder or settings.data_path("raw", "hrf", ".keep").parent
+    base = (settings.get("HRF_DATA_URL") or _PUBLIC_URL).rstrip("/") + "/"
+    return [_fetch(base + name, folder / name, digest) for name, digest in _PUBLIC.items()]
+
+
+def _fetch(url: str, path: Path, digest: str) -> Path:
+    if path.exists() and files.sha256(path) == digest:
+        return path
+    part = path.with_suffix(".part")
+    done = part.stat().st_size if part.exists() and url.startswith("http") else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = done and answer.status == 206
+            with open(part, "ab" if resumed else "wb") as file, tqdm(
+                    desc=path.name, unit="B", unit_scale=True, initial=done if resumed else 0) as bar:
+                while block := answer.read(1 << 16):
+                    file.write(block)
+                    bar.update(len(block))
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise InputError(f"cannot download {path.name}: {getattr(error, 'reason', error)}; it needs a "
+                         "network, or a mirror in HRF_DATA_URL") from error
+    found = hashlib.sha256(part.read_bytes()).hexdigest()
+    if found != digest:
+        part.unlink()
+        raise InputError(f"{path.name} from {url} has sha256 {found[:12]}…, not the published "
+                         f"{digest[:12]}…; nothing was kept")
+    part.replace(path)
+    return path
+
+
+def main() -> int:
+    """Download the public set; what ``make data`` runs."""
+    try:
+        for path in download():
+            print(f"{path}: verified")
+    except InputError as error:
+        print(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
