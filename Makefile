@@ -127,7 +127,7 @@ lint: .venv/ready ## check style, notebooks included
 	.venv/bin/ruff check .
 
 notebooks: .venv/ready ## refresh the outputs in notebooks/ from a full starter run
-	@$(do) refresh
+	@$(do) refresh $(chapters)
 
 clean: ## remove what can be made again; never raw data, labels, models or the store
 	rm -rf $(reports)/*/ $(reports)/index.html $(home)/data/stamps .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ import json
 from importlib.resources import files as package_files
 from pathlib import Path
 
+import matplotlib.dates
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -70,12 +71,19 @@ def posts_over_time(times: pd.Series, title: str) -> None:
              width={"D": 0.85, "W": 6, "M": 25}[unit])
     axis.set(title=title, ylabel=f"posts a {word}")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axis.xaxis.set_major_locator(plt.matplotlib.dates.AutoDateLocator(maxticks=8))
-    axis.xaxis.set_major_formatter(
-        plt.matplotlib.dates.ConciseDateFormatter(axis.xaxis.get_major_locator()))
-    axis.grid(axis="x", visible=False)
+    _dates(axis, counts.index.to_timestamp())
     _show(figure, f"{title}: {counts.sum():,} posts, most in the {word} of {counts.idxmax()} "
                   f"({counts.max():,}).")
+
+
+def _dates(axis: plt.Axes, times: pd.DatetimeIndex) -> None:
+    """Few, short date ticks, with the years below them."""
+    locator = matplotlib.dates.AutoDateLocator(maxticks=8)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(matplotlib.dates.ConciseDateFormatter(locator, show_offset=False))
+    years = sorted({times.min().year, times.max().year})
+    axis.set_xlabel(" to ".join(map(str, years)))
+    axis.grid(axis="x", visible=False)
 
 
 def label_counts(table: pd.DataFrame, task: Task, title: str) -> None:
@@ -237,11 +245,8 @@ def weekly(table: pd.DataFrame, task: Task) -> None:
         floor += table[number].to_numpy()
     axis.set(title="Incidents a week, as told by the posts collected", ylabel="incidents")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    locator = plt.matplotlib.dates.AutoDateLocator(maxticks=9)
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(plt.matplotlib.dates.ConciseDateFormatter(locator))
-    axis.grid(axis="x", visible=False)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(table.columns), frameon=False)
+    _dates(axis, table.index)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(table.columns), frameon=False)
     totals = ", ".join(f"{task.names[k]} {table[k].sum():,}" for k in table.columns)
     _show(figure, f"Incidents a week over {len(table)} weeks; in all: {totals}.")
 

@@ -8,11 +8,13 @@ arguments and to hold the lock.
 import argparse
 import ast
 import fcntl
+import hashlib
 import json
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -154,6 +156,41 @@ def stamp(folder: Path) -> None:
                 temporary.write_text(digest, encoding="utf8")
 
 
+def inputs_sha256(chapter: str) -> str:
+    """Digest of all that a chapter's committed outputs come from: its cells, code, tasks, starter."""
+    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
+    digest = hashlib.sha256(json.dumps([cell["source"] for cell in cells]).encode("utf8"))
+    for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
+                            ("data/geo", "*")):
+        for path in sorted((ROOT / folder).glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def refresh(chapters: list[str]) -> None:
+    """Give the notebooks the outputs of a full starter run, made in a folder of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run(["make", "pipeline", f"HRF_HOME={home}", "TASK=force", "SOURCE=starter", "LABELS=",
+                        "TEST=", "ENCODER=", "SEED=0", "PARAMS="], cwd=ROOT, check=True)
+        for chapter in chapters:
+            record = json.loads((Path(home) / "reports" / "force" / f"{chapter}.ipynb").read_text("utf8"))
+            path = NOTEBOOKS / f"{chapter}.ipynb"
+            notebook = json.loads(path.read_text(encoding="utf8"))
+            notebook["cells"] = [_tidy(cell) for cell in record["cells"]
+                                 if "injected-parameters" not in cell["metadata"].get("tags", [])]
+            notebook["metadata"]["hrf"] = {"inputs": inputs_sha256(chapter)}
+            path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+
+
+def _tidy(cell: dict) -> dict:
+    """A cell as it is committed: its tags and outputs, without timings and progress bars."""
+    tags = cell["metadata"].get("tags", [])
+    cell["metadata"] = {"tags": tags} if tags else {}
+    if cell["cell_type"] == "code":
+        cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+    return cell
+
+
 def hold(path: Path, command: list[str]) -> int:
     """Run a command while holding the lock in `path`; a second caller waits and says so.
 
@@ -183,6 +220,7 @@ def main() -> int:
         command = commands.add_parser(name)
         for place in places:
             command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
+    commands.add_parser("refresh").add_argument("chapters", nargs="+")
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
     lock.add_argument("rest", nargs=argparse.REMAINDER)
@@ -192,6 +230,8 @@ def main() -> int:
             return hold(options.path, options.rest)
         if options.command == "run":
             run(options.chapter, options.out)
+        elif options.command == "refresh":
+            refresh(options.chapters)
         elif options.command == "stamp":
             stamp(options.out)
         else:

@@ -61,7 +61,8 @@ def from_table(table: pd.DataFrame, dataset: str, where: str, known: tuple[str, 
         frame[name] = table[name].map(clean) if name in table else ""
     _check_ids(frame, where)
     given = pd.to_datetime(frame["created_at"], utc=True, errors="coerce", format="mixed")
-    frame["created_at"] = given.dt.tz_localize(None).fillna(x_time(frame["id"])).dt.floor("s")
+    given = given.dt.tz_localize(None).dt.floor("s").dt.as_unit("s")
+    frame["created_at"] = given.fillna(x_time(frame["id"]))
     frame["author"] = pseudonyms(frame["author"])
     refused = [(row, "the text is empty") for row in frame.loc[frame["text"] == "", "row"]]
     repeated = frame.duplicated("id") & (frame["text"] != "")
@@ -102,10 +103,9 @@ def x_time(ids: pd.Series) -> pd.Series:
 
     X ids carry milliseconds since 4 November 2010 in the bits above the 22 lowest.
     """
-    numbers = pd.to_numeric(ids.where(ids.str.fullmatch(r"\d{15,19}"), None), errors="coerce")
-    made = [pd.NaT if value != value else (int(text) >> 22) + _X_EPOCH_MS
-            for value, text in zip(numbers, ids, strict=True)]
-    return pd.to_datetime(pd.Series(made, index=ids.index), unit="ms")
+    made = [None if not made_by_x else ((int(text) >> 22) + _X_EPOCH_MS) // 1000
+            for made_by_x, text in zip(ids.str.fullmatch(r"\d{15,19}"), ids, strict=True)]
+    return pd.to_datetime(pd.Series(made, index=ids.index, dtype="Int64"), unit="s").dt.as_unit("s")
 
 
 def pseudonyms(authors: pd.Series) -> pd.Series:

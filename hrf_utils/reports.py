@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import nh3
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
@@ -49,6 +49,17 @@ def hide_texts(frame: pd.DataFrame, dataset: str, longest: int = 160) -> pd.Data
         return frame.drop(columns="text")
     short = frame["text"].str.slice(0, longest)
     return frame.assign(text=short.where(frame["text"].str.len() <= longest, short + "…"))
+
+
+def table(frame: pd.DataFrame, decimals: int = 3) -> None:
+    """Display a frame as a table: texts whole, thousands apart, an index only where it has a name."""
+    shown = frame.reset_index() if any(frame.index.names) else frame
+    numbers = {name: "{:,}".format for name in shown if pd.api.types.is_integer_dtype(shown[name])}
+    yes_no = {name: {True: "yes", False: "no"}.get for name in shown if shown[name].dtype == bool}
+    with pd.option_context("display.max_colwidth", None):
+        display(HTML(shown.to_html(index=False, border=0, justify="left", na_rep="–",
+                                   formatters=numbers | yes_no,
+                                   float_format=f"{{:.{decimals}f}}".format)))
 
 
 def record(**facts: object) -> None:
@@ -93,6 +104,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
                             filters={"sanitize": _sanitize}, exclude_input=True, exclude_input_prompt=True,
                             exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
+    body = re.sub(r'(href="\d_\w+)\.ipynb"', r'\1.html"', body)
     toc = [{"id": anchor, "name": _plain(name)}
            for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
     title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])

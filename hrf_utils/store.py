@@ -162,11 +162,12 @@ class Store:
         decided = sa.select(_incidents.c.incident_id, _incidents.c.status).where(
             own(_incidents), _incidents.c.status != "pending")
         with self.engine.begin() as connection:
-            statuses = dict(connection.execute(decided).tuples().all())
+            statuses = dict(connection.execute(decided).all())
             for table in (_incident_posts, _incidents):
                 connection.execute(sa.delete(table).where(own(table)))
             rows = incidents.assign(task=task, dataset=dataset)
-            rows["status"] = rows["incident_id"].map(statuses).fillna(rows["status"])
+            rows["status"] = [statuses.get(incident, status) for incident, status
+                              in zip(rows["incident_id"], rows["status"], strict=True)]
             _insert(connection, _incidents, rows)
             _insert(connection, _incident_posts, members.assign(task=task, dataset=dataset))
 

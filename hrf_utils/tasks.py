@@ -123,6 +123,8 @@ def load(name: str) -> Task:
         raise InputError(f"{path}: {str(error).replace('Task.__init__() ', '')}") from error
     if len(labels) < 2 or not 0 < len(task.positive) < len(labels):
         raise InputError(f"{path}: a task needs two or more labels, some positive and some not")
+    if any(set(case) != {"case", "label"} for case in task.edge_cases):
+        raise InputError(f"{path}: an edge case has a case and a label, and no other field")
     for pattern in (p for patterns in (task.patterns or {}).values() for p in patterns):
         try:
             re.compile(pattern)

@@ -73,7 +73,7 @@ def class_weights(labels: pd.Series, count: int, power: float) -> np.ndarray:
 
 
 def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: int = 0,
-          epochs: float = 5, learning_rate: float = 1e-4, batch_size: int = 32,
+          epochs: float = 8, learning_rate: float = 2e-4, batch_size: int = 32,
           class_weight_power: float = 0.5, patience: int = 2) -> Trained:
     """Fine-tune an encoder on the train part of a split and save it as the task's current model.
 

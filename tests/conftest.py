@@ -1,0 +1,110 @@
+"""What the tests share: a home of their own, tiny encoders, and stores on real databases."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hrf_utils import tasks
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Everything a test writes goes below a folder of its own."""
+    for name in ("DB_URL", "LABELS", "TEST", "POSTS", "PARAMS", "TASK", "SOURCE", "ENCODER", "SHOW_TEXT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HRF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PSEUDONYM_KEY", "test")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def force():
+    return tasks.load("force")
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a CSV of the given columns and give its path."""
+    def write(name="posts.csv", **columns):
+        path = tmp_path / name
+        pd.DataFrame(columns).to_csv(path, index=False)
+        return path
+    return write
+
+
+def _tiny(folder: Path, kind: str) -> Path:
+    import tokenizers
+    import transformers
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz",
+             *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"), "police", "shot", "calm", "spray"]
+    tokenizer = tokenizers.BertWordPieceTokenizer(dict(zip(words, range(len(words)), strict=True)))
+    fast = transformers.BertTokenizerFast(tokenizer_object=tokenizer._tokenizer)
+    fast.save_pretrained(folder)
+    size = {"vocab_size": len(words), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 32, "max_position_embeddings": 160}
+    transformers.set_seed(0)
+    if kind == "bert":
+        model = transformers.BertModel(transformers.BertConfig(**size))
+    else:
+        model = transformers.ElectraModel(transformers.ElectraConfig(embedding_size=16, **size))
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory):
+    """Folder of a BERT small enough to train in a second."""
+    return _tiny(tmp_path_factory.mktemp("tiny-bert"), "bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_electra(tmp_path_factory):
+    return _tiny(tmp_path_factory.mktemp("tiny-electra"), "electra")
+
+
+def _as_postgres(command: list[str], **options) -> subprocess.CompletedProcess:
+    """Run a command as the user postgres where the tests run as root, which the server refuses."""
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    return subprocess.run(prefix + command, check=True, capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """Address of a PostgreSQL server started for the tests; skipped where none is installed."""
+    servers = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if not shutil.which("initdb") else \
+        [Path(shutil.which("initdb")).parent]
+    if not servers:
+        pytest.skip("PostgreSQL is not installed")
+    programs, folder = servers[-1], tmp_path_factory.mktemp("postgres")
+    for path in (folder, *folder.parents):
+        if os.geteuid() == 0 and path.owner() == "root" and path != Path("/tmp") and "pytest" in path.name:
+            path.chmod(0o755)
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    data = folder / "data"
+    _as_postgres([str(programs / "initdb"), "-D", str(data), "-U", "hrf", "--auth=trust"], cwd=folder)
+    options = f"-k {folder} -c listen_addresses= -c fsync=off"
+    _as_postgres([str(programs / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-l", str(folder / "log"),
+                  "start"], cwd=folder)
+    yield f"postgresql://hrf@/postgres?host={folder}"
+    _as_postgres([str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"], cwd=folder)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def db_url(request, tmp_path):
+    """A fresh, empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    import sqlalchemy as sa
+    url = sa.make_url(request.getfixturevalue("postgres"))
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    name = f"t{os.urandom(6).hex()}"
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    return url.set(database=name).render_as_string(hide_password=False)

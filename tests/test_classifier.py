@@ -1,0 +1,204 @@
+"""Training and model folders, with BERT and ELECTRA small enough to train in seconds."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import transformers
+
+from hrf_utils import classifier, settings, training
+from hrf_utils.classifier import Classifier, run_folder
+from hrf_utils.settings import InputError
+
+TEXTS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
+         4: "spray in my eyes", 5: "shot him dead"}
+
+
+@pytest.fixture(scope="session")
+def split():
+    rows = [{"dataset": "d", "id": f"{label}-{k}", "text": f"{text} {'abcdefghijkl'[k]}", "label": label,
+             "part": "validation" if k % 4 == 0 else "train", "group": label * 100 + k}
+            for label, text in TEXTS.items() for k in range(12)]
+    return pd.DataFrame(rows)
+
+
+def fit(split, force, encoder, **more):
+    options = {"epochs": 2, "learning_rate": 5e-3, "batch_size": 8} | more
+    return training.train(split, force, str(encoder), {"datasets": ["d"]}, **options)
+
+
+@pytest.fixture(scope="session")
+def folder(split, force, tiny_bert, tmp_path_factory):
+    """One trained model for all tests that only read it."""
+    home = tmp_path_factory.mktemp("trained")
+    before = os.environ.get("HRF_HOME")
+    os.environ["HRF_HOME"] = str(home)
+    try:
+        return fit(split, force, tiny_bert, epochs=25, patience=25).folder
+    finally:
+        os.environ.pop("HRF_HOME") if before is None else os.environ.update(HRF_HOME=before)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "model")
+
+
+def test_it_learns_and_predicts_in_the_order_given(folder, split):
+    got = Classifier.load(folder, "force").predict(split["text"])
+    assert (got["label"] == split["label"]).mean() > 0.8
+    assert list(got.columns) == ["label", "confidence", "p0", "p1", "p2", "p3", "p4", "p5"]
+    np.testing.assert_allclose(got.filter(regex="^p").sum(axis=1), 1, atol=1e-5)
+    backwards = Classifier.load(folder).predict(split["text"].tolist()[::-1])
+    assert backwards["label"].tolist()[::-1] == got["label"].tolist()
+
+
+def test_hostile_and_empty_input(folder):
+    model = Classifier.load(folder)
+    assert len(model.predict([])) == 0
+    got = model.predict(["", "x" * 1_000_000, "\u202e👮", "<script>", "a\x00b"])
+    assert len(got) == 5 and np.isfinite(got["confidence"]).all()
+
+
+def test_the_folder_is_of_use_without_this_project(folder, split):
+    texts = split["text"].tolist()[:10]
+    plain = transformers.pipeline("text-classification", model=str(folder))(texts)
+    names = json.loads((folder / "manifest.json").read_text())["labels"]
+    ours = Classifier.load(folder).predict(texts)["label"]
+    assert [row["label"] for row in plain] == [names[k] for k in ours]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(texts, padding=True, return_tensors="np")
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    for rows in (slice(0, 1), slice(0, 10)):
+        scores = session.run(None, {k: batch[k][rows] for k in ("input_ids", "attention_mask")})[0]
+        assert scores.argmax(axis=1).tolist() == ours[rows].tolist()
+
+
+def test_the_manifest_says_what_was_trained(folder, split):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["rows"] == {"train": 54, "validation": 18} and manifest["task"] == "force"
+    assert manifest["parameters"]["epochs"] == 25 and len(manifest["model_sha256"]) == 64
+    card = (folder / "README.md").read_text()
+    assert "## Not intended" in card and manifest["data_sha256"] in card
+    assert not list(folder.glob("*.bin"))
+
+
+def test_the_same_seed_gives_the_same_weights(split, force, tiny_bert):
+    one, two, other = (fit(split, force, tiny_bert, seed=seed).folder for seed in (3, 3, 4))
+    digests = [json.loads((f / "manifest.json").read_text())["model_sha256"] for f in (one, two, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_electra_goes_through_the_same_code(split, force, tiny_electra):
+    trained = fit(split, force, tiny_electra, epochs=1)
+    assert Classifier.load(trained.folder).model.config.model_type == "electra"
+    assert (trained.folder / "model.onnx").exists() and len(trained.history) == 1
+
+
+def test_runs_are_kept_and_current_names_the_latest(split, force, tiny_bert):
+    first = fit(split, force, tiny_bert, epochs=1).folder
+    second = fit(split, force, tiny_bert, epochs=1, seed=1).folder
+    assert first.exists() and run_folder("force") == second and run_folder("force", first.name) == first
+
+
+def test_nan_loss_keeps_the_current_model(split, force, tiny_bert):
+    kept = fit(split, force, tiny_bert, epochs=1).folder
+    with pytest.raises(InputError, match="not a number.*the current model was kept"):
+        fit(split, force, tiny_bert, learning_rate=1e30)
+    assert run_folder("force") == kept
+    assert [p.name for p in kept.parent.iterdir() if p.is_dir()] == [kept.name]
+
+
+def test_a_label_without_training_row_is_named(split, force, tiny_bert):
+    part = split["part"].where(split["label"] != 4, "validation")
+    with pytest.raises(InputError, match="label 4 has no row to train on"):
+        fit(split.assign(part=part), force, tiny_bert)
+
+
+def test_early_stopping_keeps_the_best_epoch(split, force, tiny_bert):
+    history = fit(split, force, tiny_bert, epochs=30, patience=2).history
+    assert len(history) < 30
+    manifest = json.loads((run_folder("force") / "manifest.json").read_text())
+    assert manifest["validation"]["macro_f1"] == history["macro_f1"].max()
+
+
+def test_an_encoder_out_of_reach_says_what_works(split, force, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="ENCODER=no/such.*minilm works offline"):
+        fit(split, force, "no/such")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(InputError, match="pickled weights are not loaded"):
+        fit(split, force, tmp_path)
+
+
+def test_the_embedded_encoder_is_verified(monkeypatch):
+    assert (classifier.encoder_folder("minilm")).endswith("model")
+    monkeypatch.setattr(classifier, "_MINILM_SHA256", "0" * 64)
+    with pytest.raises(InputError, match="not the official all-MiniLM"):
+        classifier.encoder_folder("minilm")
+
+
+def test_no_model_yet_says_what_to_run():
+    with pytest.raises(InputError, match="run `make train`"):
+        run_folder("force")
+
+
+def flip_a_byte(folder):
+    path = folder / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("damage", "says"), [
+    (flip_a_byte, "model.safetensors is not the file that was saved"),
+    (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    (lambda f: (f / "manifest.json").unlink(), "it has no manifest.json"),
+    (lambda f: (f / "manifest.json").write_text("{"), "manifest.json is damaged"),
+    (lambda f: (f / "manifest.json").write_text("{}"), "manifest.json is damaged"),
+    (lambda f: (f / "model.pt").write_bytes(b"\x80"), "is a pickle"),
+    (shutil.rmtree, "is no model folder"),
+])
+def test_a_damaged_folder_is_refused(copy, damage, says):
+    damage(copy)
+    with pytest.raises(InputError, match=says):
+        Classifier.load(copy)
+
+
+def test_a_model_of_another_task_is_refused(copy):
+    with pytest.raises(InputError, match="model for the task force, not threat"):
+        Classifier.load(copy, "threat")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"labels": ["a", "b"]}))
+    with pytest.raises(InputError, match="name different labels"):
+        Classifier.load(copy)
+
+
+def test_a_full_disk_keeps_the_current_model(split, force, tiny_bert, monkeypatch):
+    kept = fit(split, force, tiny_bert, epochs=1).folder
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(classifier, "_export_onnx", full)
+    with pytest.raises(InputError, match="cannot write the model.*No space left"):
+        fit(split, force, tiny_bert, epochs=1, seed=2)
+    assert run_folder("force") == kept
+    assert sorted(p.name for p in settings.data_path("models", "force", "x").parent.iterdir()) == \
+        sorted([kept.name, "current"])
+
+
+def test_class_weights():
+    weights = training.class_weights(pd.Series([0] * 9 + [1]), 2, 1.0)
+    np.testing.assert_allclose(weights, [5 / 9, 5])
+    np.testing.assert_allclose(training.class_weights(pd.Series([0] * 9 + [1]), 2, 0.0), [1, 1])
+
+
+def test_temperature_mends_overconfidence():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(3000, 3))
+    labels = np.array([rng.choice(3, p=row) for row in classifier.softmax(scores)])
+    assert training.fit_temperature(scores * 3, labels) == pytest.approx(3, rel=0.15)

@@ -1,0 +1,162 @@
+"""Labels in, splits out: the leakage gate, and what a labelled file may not be."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hrf_utils import datasets, files
+from hrf_utils.settings import InputError
+from hrf_utils.text import near_duplicates
+
+
+@pytest.fixture(scope="module")
+def starter(force):
+    read = datasets.read_labelled(force.starter, force)
+    return read.posts.merge(read.labels[["id", "label"]], on="id")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "split.csv"
+
+
+def parts_of(split, key):
+    """Parts that each value of a column stands in, where it stands in the parts that are used."""
+    used = split[split["part"] != "unused"]
+    return used.groupby(key)["part"].agg(set)
+
+
+def test_nothing_related_crosses(starter, path):
+    split = datasets.make_split(starter, path, seed=0)
+    assert split["part"].value_counts(normalize=True).round(1).to_dict() == {
+        "train": 0.7, "test": 0.2, "validation": 0.1}
+    copies = near_duplicates(split["text"])
+    assert parts_of(split, copies).map(len).max() == 1
+    authors = split[split["author"] != ""]
+    assert parts_of(authors, "author").map(len).max() == 1
+    assert datasets.crossing(split).sum() == 0
+
+
+def test_the_gate_can_fail(starter, path):
+    split = datasets.make_split(starter, path, seed=0)
+    leaks = datasets.would_cross(split, 0)
+    assert leaks["random"].sum() > 50 and leaks["ours"].sum() == 0
+    moved = split.index[split["part"] == "test"][0]
+    copy = pd.concat([split, split.loc[[moved]].assign(part="train")], ignore_index=True)
+    assert datasets.crossing(copy).sum() >= 1
+
+
+def test_threads_and_chains_of_relations_stay_together():
+    frame = pd.DataFrame({"text": [f"{letter * 30} {letter}" for letter in "abcdef"],
+                          "author": ["x", "x", "y", "y", "", ""],
+                          "conversation_id": ["", "t", "t", "", "", ""]})
+    assert datasets.related(frame).tolist() == [0, 0, 0, 0, 1, 2]
+
+
+def test_the_same_seed_gives_the_same_split_and_another_another(starter, tmp_path):
+    one, again, other = (datasets.make_split(starter, tmp_path / f"{k}.csv", seed)
+                         for k, seed in enumerate((0, 0, 1)))
+    assert one["part"].equals(again["part"]) and not one["part"].equals(other["part"])
+
+
+def test_a_frozen_test_holds_when_labels_are_added(starter, path):
+    first = datasets.make_split(starter.iloc[:1200], path, seed=0)
+    second = datasets.make_split(starter, path, seed=0)
+    frozen = set(first.loc[first["part"] == "test", "id"])
+    assert set(second.loc[second["part"] == "test", "id"]) == frozen
+    assert (second["part"] == "unused").any() and datasets.crossing(second).sum() == 0
+
+
+def test_a_new_label_of_a_frozen_row_has_no_effect(starter, path):
+    first = datasets.make_split(starter, path, seed=0)
+    row = first.index[first["part"] == "test"][0]
+    changed = starter.copy()
+    changed.loc[row, "label"] = (changed.loc[row, "label"] + 1) % 6
+    assert datasets.make_split(changed, path, seed=0).loc[row, "label"] == first.loc[row, "label"]
+
+
+@pytest.mark.parametrize("change", ["text", "gone"])
+def test_a_changed_frozen_row_is_refused(starter, path, change):
+    first = datasets.make_split(starter, path, seed=0)
+    row = first.index[first["part"] == "test"][0]
+    changed = starter.drop(row) if change == "gone" else starter.assign(
+        text=starter["text"].where(starter.index != row, "another text"))
+    with pytest.raises(InputError, match=f"frozen test row {first['id'][row]} is gone or has another text"):
+        datasets.make_split(changed, path, seed=0)
+
+
+def test_a_given_test_is_taken_whole_and_its_overlap_counted(starter, path):
+    given = starter.assign(part=np.where(np.arange(len(starter)) % 5 == 0, "test", "train"))
+    split = datasets.make_split(given, path, seed=0, given=True)
+    assert (split["part"].eq("test") == given["part"].eq("test")).all()
+    assert datasets.crossing(split).sum() > 50 and "unused" not in set(split["part"])
+
+
+def test_a_label_without_training_rows_is_named(path):
+    frame = pd.DataFrame({"dataset": "d", "id": [str(k) for k in range(30)], "author": "", "label": 0,
+                          "conversation_id": [""] * 29 + ["only"],
+                          "text": [f"{k} " + "abcdefghijklmnopqrstuvwxyz0123"[k] * 12 for k in range(30)]})
+    frame.loc[29, "label"] = 3
+    frame["part"] = ["train"] * 29 + ["test"]
+    with pytest.raises(InputError, match="label 3 has no row left to train on"):
+        datasets.make_split(frame, path, seed=0, given=True)
+    assert not path.exists()
+
+
+def test_labels_by_number_or_name_and_both_spellings_of_columns(force, table):
+    path = table(tweets=["one text", "two texts", "three"], labels=["5", "open hand", "0.0"], labeler=["a", "", "a"])
+    read = datasets.read_labelled(path, force)
+    assert read.labels["label"].tolist() == [5, 2, 0] and read.labels["labeler"].tolist() == ["a", "file", "a"]
+
+
+@pytest.mark.parametrize(("columns", "says"), [
+    ({"text": ["a", "b"], "label": ["1", "9"]}, "row 2: '9' is no label of the task force"),
+    ({"text": ["a", "b"], "label": ["1", ""]}, "row 2: '' is no label"),
+    ({"text": ["a", "b"], "kind": ["1", "2"]}, "no column label or labels"),
+    ({"label": ["1", "2"]}, "no column text or tweets"),
+    ({"text": ["same", "same"], "label": ["1", "2"], "id": ["1", "2"]}, "all rows have the same text"),
+    ({"text": ["a", "b"], "label": ["1", "1"]}, "all rows have the label 1"),
+])
+def test_bad_labelled_files_are_one_sentence(force, table, columns, says):
+    with pytest.raises(InputError, match=says):
+        datasets.read_labelled(table(**columns), force)
+
+
+def test_too_few_rows_are_refused(path):
+    frame = pd.DataFrame({"dataset": "d", "id": ["1", "2"], "author": "", "conversation_id": "", "label": [0, 1],
+                          "text": ["one thing", "quite another matter"]})
+    with pytest.raises(InputError, match="too few|no row left"):
+        datasets.make_split(frame, path, seed=0)
+
+
+def test_a_person_outranks_a_file_and_the_majority_counts():
+    rows = pd.DataFrame({"dataset": "d", "id": list("aaabbcc"), "labeler": list("xyzxyxy"),
+                         "label": [1, 1, 5, 2, 3, 0, 4],
+                         "origin": ["import"] * 5 + ["import", "session"], "text": "t"})
+    assert datasets.one_label_each(rows).set_index("id")["label"].to_dict() == {"a": 1, "b": 3, "c": 4}
+
+
+def test_a_quarter_of_the_starter_comes_without_label(force):
+    read = datasets.read_labelled(force.starter, force)
+    assert 0.2 < 1 - len(read.labels) / len(read.posts) < 0.3
+
+
+def test_limit_keeps_every_label(starter, path):
+    split = datasets.make_split(starter, path, seed=0)
+    small = datasets.limit(split, 30)
+    assert set(small.loc[small["part"] == "train", "label"]) == set(range(6))
+    assert 25 <= (small["part"] == "train").sum() <= 40
+    assert (small["part"] == "test").sum() == (split["part"] == "test").sum()
+
+
+@pytest.mark.skipif("HRF_TEST_DATA" not in os.environ, reason="HRF_TEST_DATA names no folder of real data")
+def test_on_the_public_training_set(force, path):
+    source = Path(os.environ["HRF_TEST_DATA"]) / "hrf" / "training.csv"
+    read = datasets.read_labelled(source, force)
+    assert files.sha256(source).startswith("61be2133") and len(read.labels) == 5000
+    assert read.labels["label"].value_counts().sort_index().tolist() == [2124, 974, 151, 84, 268, 1399]
+    split = datasets.make_split(read.posts.merge(read.labels[["id", "label"]], on="id"), path, seed=0)
+    assert datasets.crossing(split).sum() == 0 and datasets.would_cross(split, 0)["random"].sum() > 50

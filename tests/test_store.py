@@ -1,0 +1,151 @@
+"""The store, on SQLite and on PostgreSQL alike."""
+
+from datetime import date, datetime
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from hrf_utils import store as store_module
+from hrf_utils.settings import InputError
+from hrf_utils.store import Store
+
+HOSTILE = ["'; DROP TABLE posts; --", "<script>alert(1)</script>", "👮🏽‍♀️", "\u202eabc", "a%sb:c", "=1+1",
+           "x" * 25_000, "{}", "\\", "line\nline"]
+
+
+def some_posts(n=3, dataset="d"):
+    return pd.DataFrame({"dataset": dataset, "id": [f"{2**60 + k}" for k in range(n)],
+                         "text": [f"post {k}" for k in range(n)], "author": "a1",
+                         "created_at": [datetime(2026, 3, k + 1) for k in range(n)]})
+
+
+def some_labels(ids, label=2, labeler="ann", origin="import"):
+    return pd.DataFrame({"task": "force", "dataset": "d", "id": ids, "labeler": labeler, "label": label,
+                         "origin": origin, "codebook_version": 1})
+
+
+def an_incident(**more):
+    return pd.DataFrame([{"incident_id": "i1", "incident_date": date(2026, 3, 1), "tweet_id": "1",
+                          "title": "Lethal in Tulsa, OK", "city": "Tulsa", "state": "OK", "country": "US",
+                          "lat": 36.1, "long": -95.9, "label": 5, "confidence": 0.9, "status": "pending",
+                          "posts": 1} | more])
+
+
+@pytest.fixture
+def store(db_url):
+    return Store.open(db_url)
+
+
+def test_writing_twice_changes_nothing(store):
+    assert store.add_posts(some_posts()) == 3
+    before = store.posts("d").drop(columns="seen_at")
+    assert store.add_posts(some_posts()) == 0
+    pd.testing.assert_frame_equal(store.posts("d").drop(columns="seen_at"), before)
+
+
+def test_an_edited_post_is_updated_and_another_data_set_untouched(store):
+    store.add_posts(some_posts())
+    store.add_posts(some_posts(dataset="e"))
+    store.add_posts(some_posts(1).assign(text="edited"))
+    assert store.posts("d")["text"].tolist() == ["edited", "post 1", "post 2"]
+    assert "edited" not in set(store.posts("e")["text"])
+
+
+def test_hostile_texts_come_back_as_they_went_in(store):
+    frame = some_posts(len(HOSTILE)).assign(text=HOSTILE)
+    store.add_posts(frame)
+    assert store.posts("d")["text"].tolist() == HOSTILE
+
+
+def test_missing_times_stay_missing(store):
+    store.add_posts(some_posts(2).assign(created_at=[pd.NaT, datetime(2026, 1, 1)]))
+    assert store.posts("d")["created_at"].isna().tolist() == [True, False]
+
+
+def test_labels_are_one_a_labeler_and_need_a_post(store):
+    store.add_posts(some_posts())
+    ids = store.posts("d")["id"]
+    store.add_labels(some_labels(ids))
+    store.add_labels(some_labels(ids[:1], label=4))
+    store.add_labels(some_labels(ids[:1], label=5, labeler="bob"))
+    got = store.labels("force", ["d"])
+    assert got["label"].tolist() == [4, 5, 2, 2] and got["text"][0] == "post 0"
+    with pytest.raises(sa.exc.IntegrityError):
+        store.add_labels(some_labels(["no such post"]))
+    assert len(store.labels("force", ["d"])) == 4
+
+
+def test_a_write_that_fails_midway_leaves_nothing(store):
+    store.add_posts(some_posts())
+    rows = pd.concat([some_labels(store.posts("d")["id"]), some_labels(["no such post"])])
+    with pytest.raises(sa.exc.IntegrityError):
+        store.add_labels(rows)
+    assert store.labels("force", ["d"]).empty
+
+
+def test_predictions_keep_all_probabilities(store):
+    store.add_posts(some_posts(1))
+    frame = pd.DataFrame({"id": store.posts("d")["id"], "label": 1, "confidence": 0.8, "p0": 0.2, "p1": 0.8})
+    store.add_predictions("force", "d", "run1", frame)
+    store.add_predictions("force", "d", "run2", frame)
+    assert len(store.predictions("force", "d", "run1")) == 1
+    assert store.predictions("force", "d", "run1")["probabilities"][0] == "[0.2, 0.8]"
+
+
+def test_digests_follow_the_content_only(store):
+    store.add_posts(some_posts())
+    ids, first = store.posts("d")["id"], store.posts_digest("d")
+    store.add_posts(some_posts())
+    assert store.posts_digest("d") == first
+    store.add_posts(some_posts(1).assign(text="edited"))
+    assert store.posts_digest("d") != first
+    store.add_labels(some_labels(ids))
+    imported = store.labels_digest("force", ["d"], human_only=True)
+    store.add_labels(some_labels(ids[:1], labeler="eve", origin="session"))
+    assert store.labels_digest("force", ["d"], human_only=True) != imported
+
+
+def test_incidents_are_replaced_and_a_decision_survives(store):
+    store.add_posts(some_posts(1).assign(id="1"))
+    members = pd.DataFrame({"incident_id": ["i1"], "id": ["1"]})
+    store.replace_incidents("force", "d", an_incident(), members)
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE incidents SET status = 'approved'"))
+    store.replace_incidents("force", "d", an_incident(title="again"), members)
+    assert store.incidents("force", "d")[["title", "status"]].values.tolist() == [["again", "approved"]]
+    store.replace_incidents("force", "d", an_incident(incident_id="i2"), members.assign(incident_id="i2"))
+    assert store.incidents("force", "d")["incident_id"].tolist() == ["i2"]
+
+
+def test_force_ranks_has_the_columns_of_the_first_document(store):
+    store.replace_incidents("force", "d", an_incident(), pd.DataFrame({"incident_id": [], "id": []}))
+    store.replace_incidents("threat", "d", an_incident(), pd.DataFrame({"incident_id": [], "id": []}))
+    view = store.force_ranks()
+    assert list(view.columns) == ["incident_id", "incident_date", "tweet_id", "user_name", "description", "city",
+                                  "state", "lat", "long", "title", "force_rank", "status", "confidence", "tags",
+                                  "src"]
+    assert view["force_rank"].tolist() == [5]
+
+
+def test_another_schema_version_is_refused(db_url, monkeypatch):
+    Store.open(db_url)
+    monkeypatch.setattr(store_module, "SCHEMA_VERSION", "99")
+    with pytest.raises(InputError, match="schema version 1, this code needs 99"):
+        Store.open(db_url)
+
+
+def test_sqlite_waits_and_checks_keys(tmp_path):
+    engine = Store.open(f"sqlite:///{tmp_path / 's.db'}").engine
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(sa.text("PRAGMA foreign_keys")).scalar() == 1
+
+
+@pytest.mark.parametrize(("url", "says"), [
+    ("postgresql://u:secret@127.0.0.1:1/x", "does not answer"), ("nonsense", "not a database address"),
+    ("oracle9://x", "not a database address"), ("sqlite:////nowhere/at/all.db", "does not answer")])
+def test_a_store_that_does_not_answer_is_one_sentence_without_the_password(url, says):
+    with pytest.raises(InputError, match=says) as error:
+        Store.open(url)
+    assert "secret" not in str(error.value) and "\n" not in str(error.value)
