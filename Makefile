@@ -40,7 +40,7 @@ help:
 
 # ---- set-up
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt
 	@echo "setting up .venv (once, some minutes)"
 	@python3 -m hrf_utils.pipeline hold .venv.lock sh -c '[ .venv/ready -nt requirements.txt ] || \
 	  { python3 -m venv --clear .venv && .venv/bin/pip install -q --upgrade pip && \
@@ -131,4 +131,4 @@ notebooks: .venv/ready ## refresh the outputs in notebooks/ from a full starter 
 
 clean: ## remove what can be made again; never raw data, labels, models or the store
 	rm -rf $(reports)/*/ $(reports)/index.html $(home)/data/stamps .pytest_cache .ruff_cache
-	find hrf_utils tests -name __pycache__ -prune -exec rm -rf {} +
+	find hrf_utils $(wildcard tests) -name __pycache__ -prune -exec rm -rf {} +

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hrf_utils.settings import InputError
 from hrf_utils.tasks import Task

@@ -194,7 +194,8 @@ def _tidy(cell: dict) -> dict:
 def hold(path: Path, command: list[str]) -> int:
     """Run a command while holding the lock in `path`; a second caller waits and says so.
 
-    The lock is the kernel's, so it ends with its holder, however that ends.
+    The lock is the operating system's. The command and its children share it, so that it ends when
+    the last of them does, however that ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
@@ -208,7 +209,8 @@ def hold(path: Path, command: list[str]) -> int:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        return subprocess.run(command, check=False).returncode
+        os.set_inheritable(file.fileno(), True)
+        return subprocess.run(command, check=False, close_fds=False).returncode
 
 
 def main() -> int:

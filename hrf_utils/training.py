@@ -47,19 +47,19 @@ class _Rows(torch.utils.data.Dataset):
 class _Watch(TrainerCallback):
     """Shows a bar, and stops the training when the loss is no longer a number."""
 
-    def on_train_begin(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003, ANN201
+    def on_train_begin(self, args, state, control, **kwargs):
         self.bar = tqdm(total=state.max_steps, desc="train", unit=" steps")
 
-    def on_step_end(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003, ANN201
+    def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(state.global_step - self.bar.n)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):  # noqa: ANN001, ANN003, ANN201
+    def on_log(self, args, state, control, logs=None, **kwargs):
         for name in ("loss", "eval_loss"):
             if name in (logs or {}) and not np.isfinite(float(logs[name])):
                 raise InputError(f"the {name} is not a number at step {state.global_step}; the "
                                  "current model was kept; try a smaller learning_rate")
 
-    def on_train_end(self, args, state, control, **kwargs):  # noqa: ANN001, ANN003, ANN201
+    def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
 
 
@@ -73,8 +73,8 @@ def class_weights(labels: pd.Series, count: int, power: float) -> np.ndarray:
 
 
 def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: int = 0,
-          epochs: float = 8, learning_rate: float = 2e-4, batch_size: int = 32,
-          class_weight_power: float = 0.5, patience: int = 2) -> Trained:
+          epochs: float = 6, learning_rate: float = 1e-4, batch_size: int = 32,
+          class_weight_power: float = 0.5, patience: int = 3) -> Trained:
     """Fine-tune an encoder on the train part of a split and save it as the task's current model.
 
     After each epoch the macro-F1 on the validation part is measured; training stops when it has not
@@ -95,12 +95,12 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: i
         If a label has no training row, the encoder cannot be loaded or the loss is not a number.
     """
     transformers.set_seed(seed)
-    parts = {part: rows for part, rows in frame.groupby("part")}
+    parts = dict(list(frame.groupby("part")))
     weights = class_weights(parts["train"]["label"], len(task.labels), class_weight_power)
     model, tokenizer = classifier.from_encoder(encoder, task.names)
     weight = torch.tensor(weights, dtype=torch.float)
 
-    def loss(outputs, labels, num_items_in_batch=None):  # noqa: ANN001, ANN202, ARG001
+    def loss(outputs, labels, num_items_in_batch=None):
         scores = outputs.logits.float()
         return torch.nn.functional.cross_entropy(scores, labels, weight=weight.to(scores.device))
 

@@ -1,0 +1,139 @@
+"""Pages: hostile text stays text, nothing is asked of any host, facts and figures survive."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from hrf_utils import figures, reports
+
+HOSTILE = ["<script>document.title='owned'</script>", "<img src=x onerror=\"document.title='owned'\">",
+           "</pre><script>document.title='owned'</script>", "<iframe src=https://example.org></iframe>",
+           "<svg onload=document.title='owned'>", "{{ 7*7 }}", "javascript:document.title='owned'",
+           "<a href=\"javascript:document.title='owned'\">x</a>", "<style>body{display:none}</style>", "\u202egnp.exe"]
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """The page of a notebook that shows hostile text in every kind of output."""
+    monkeypatch.setenv("HRF_CHAPTER", "1_scrape")
+    frame = pd.DataFrame({"text": HOSTILE})
+    raw = "".join(f"<p>{text}</p>" for text in HOSTILE)
+    cells = [new_markdown_cell("# 1 · Scrape: a title\n\nNext: [2 · Label](2_label.ipynb)."),
+             new_markdown_cell("## A part"),
+             new_code_cell("secret_code = 1", outputs=[
+                 new_output("stream", name="stdout", text="\n".join(HOSTILE)),
+                 new_output("stream", name="stderr", text="a progress bar"),
+                 new_output("display_data", {"text/html": frame.to_html()}),
+                 new_output("display_data", {"text/html": raw}),
+                 new_output("display_data", {"image/png": "iVBORw0KGgo="},
+                            metadata={"image/png": {"alt": 'A "chart" <b>', "width": 300}}),
+                 new_output("display_data", {reports._FACTS: {"data": "starter-force-1", "model": HOSTILE[0]},
+                                             "text/plain": "facts"})])]
+    notebook = new_notebook(cells=cells, metadata={"hrf": {"parameters": f"posts={HOSTILE[1]}"}})
+    nbformat.write(notebook, tmp_path / "1_scrape.ipynb")
+    reports.render(tmp_path / "1_scrape.ipynb", tmp_path / "1_scrape.html")
+    return tmp_path / "1_scrape.html"
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and the text that a reader sees."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_hostile_text_is_inert_and_readable(page):
+    elements = Elements(page.read_text())
+    assert not {"script", "iframe", "svg", "object", "base", "form"} & {tag for tag, _ in elements.found}
+    assert [tag for tag, _ in elements.found].count("style") == 1
+    for _, attributes in elements.found:
+        assert not [name for name in attributes if name.startswith("on")]
+        assert not str(attributes.get("href", "")).lower().startswith("javascript")
+    for one in HOSTILE:
+        assert elements.text.count(one) >= 2
+
+
+def test_the_page_has_what_a_reader_needs(page):
+    text = page.read_text()
+    assert "secret_code" not in text and "a progress bar" not in text
+    assert 'A "chart" <b>' in [attributes.get("alt") for _, attributes in Elements(text).found]
+    assert '<a href="#A-part">A part</a>' in text and 'href="2_label.html"' in text
+    assert "invented posts" in text and "<dt>data</dt><dd>starter-force-1</dd>" in text
+
+
+def test_nothing_is_asked_of_any_host(page):
+    text = page.read_text()
+    assert "default-src 'none'" in text and "@import" not in text and "url(" not in text
+    for tag, attributes in Elements(text).found:
+        assert tag != "link" and str(attributes.get("src", "data:")).startswith("data:")
+
+
+def test_real_text_is_hidden_under_make_and_shown_on_request(monkeypatch):
+    frame = pd.DataFrame({"id": ["1"], "text": ["x" * 500]})
+    assert "text" in reports.hide_texts(frame, "archive-12345678")
+    monkeypatch.setenv("HRF_CHAPTER", "2_label")
+    assert "text" not in reports.hide_texts(frame, "archive-12345678")
+    assert len(reports.hide_texts(frame, "starter-force-12345678")["text"][0]) == 161
+    monkeypatch.setenv("SHOW_TEXT", "1")
+    assert "text" in reports.hide_texts(frame, "archive-12345678")
+
+
+@pytest.fixture
+def map_page(force, tmp_path):
+    table = pd.DataFrame({
+        "lat": [36.15, 36.16, 45.5, None], "long": [-95.99, -95.98, -122.6, None], "label": [5, 3, 4, 2],
+        "title": [*HOSTILE[:3], "no place"], "incident_date": ["2026-03-01"] * 4, "posts": [1, 2, 3, 1],
+        "city": ["Tulsa", "Tulsa", "", ""]})
+    path = tmp_path / "map.html"
+    path.write_text(figures.map_page(table, force), encoding="utf8")
+    return path
+
+
+def chromium(path, *arguments):
+    """What headless Chromium makes of a page with every host out of reach: its DOM and its console."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("Chromium is not installed")
+    command = [program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-quic",
+               "--disable-background-networking", "--disable-component-update", "--disable-sync",
+               "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=4000", "--enable-logging=stderr",
+               f"--user-data-dir={path.parent / 'profile'}", *arguments, "--dump-dom", f"file://{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return done.stdout, console
+
+
+def test_the_map_clusters_in_a_browser_without_network(map_page):
+    dom, console = chromium(map_page, "--window-size=900,600")
+    assert not console
+    assert 'aria-label="2 incidents"' in dom and dom.count("leaflet-interactive") >= 1
+    assert "<title>Incidents</title>" in dom and "owned" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
+
+
+def test_a_chapter_page_is_quiet_in_a_browser(page):
+    dom, console = chromium(page)
+    assert not console and "<title>1 · Scrape: a title</title>" in dom
+
+
+def test_colours_of_labels_are_told_apart_by_colour_blind_readers(force):
+    """Lightness differs between neighbours, so that the order shows without hue."""
+    def lightness(color):
+        channels = [int(color[k:k + 2], 16) / 255 for k in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 116 * (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]) ** (1 / 3) - 16
+    ranks = [lightness(color) for color in force.colors[2:]]
+    assert all(lighter - darker > 9 for lighter, darker in zip(ranks, ranks[1:], strict=False))
