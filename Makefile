@@ -43,9 +43,8 @@ help:
 .venv/ready: requirements.txt
 	@echo "setting up .venv (once, some minutes)"
 	@python3 -m hrf_utils.pipeline hold .venv.lock sh -c '[ .venv/ready -nt requirements.txt ] || \
-	  { python3 -m venv --clear .venv && .venv/bin/pip install -q --upgrade pip && \
-	    .venv/bin/pip install -q -r requirements.txt && .venv/bin/pip install -q --no-deps -e . && \
-	    touch .venv/ready; }'
+	  { python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt -e . >.venv/setup.log 2>&1 && \
+	    touch .venv/ready || { tail -n 20 .venv/setup.log; exit 1; }; }'
 
 # ---- the story; one make at a time works below a home, and a second one waits
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from hrf_utils import files, settings
@@ -120,8 +121,9 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
         files.write_json(work / "manifest.json", manifest)
         folder = root / f"{manifest['trained_at'].replace(':', '')}-{digests[_WEIGHTS][:8]}"
         work.rename(folder)
-    except OSError as error:
-        raise InputError(f"cannot write the model below {root}: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write the model below {root}: {reason}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     with files.whole(root / "current") as temporary:

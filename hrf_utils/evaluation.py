@@ -155,6 +155,24 @@ def expected_calibration_error(labels: np.ndarray, predicted: np.ndarray, confid
     return float((np.abs(means["right"] - means["confidence"]) * means["n"]).sum() / len(labels))
 
 
+def reliability(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
+                weights: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Share of right answers at each confidence, in `bins` bins of equally many rows.
+
+    One row a bin: mean ``confidence``, and ``value``, ``low``, ``high`` of the share that is right.
+    """
+    order = pd.Series(confidence).rank(method="first")
+    bin_of = pd.qcut(order, min(bins, len(order)), labels=False).to_numpy()
+    right, rows = labels == predicted, []
+    for number in np.unique(bin_of):
+        members = bin_of == number
+        drawn = weights[:, members].sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            share = (weights[:, members] @ right[members]) / drawn
+        rows.append({"confidence": confidence[members].mean()} | interval(share))
+    return pd.DataFrame(rows)
+
+
 def linear_svm() -> Pipeline:
     """The baseline that every text classifier has to beat: TF-IDF of words and pairs, linear SVM."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")

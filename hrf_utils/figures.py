@@ -212,25 +212,19 @@ def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, tas
     _show(figure, f"ROC curve, {texts[0]}; precision-recall curve, {texts[1]}; dashed: chance.")
 
 
-def calibration(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict) -> None:
-    """How often the model is right at each confidence, in ten bins of equally many rows."""
-    confidence = predictions["confidence"].to_numpy()
-    right = (rows["label"].to_numpy() == predictions["label"].to_numpy()).astype(float)
-    bins = pd.qcut(pd.Series(confidence).rank(method="first"), min(10, len(rows)), labels=False)
-    table = pd.DataFrame({"confidence": confidence, "right": right}).groupby(bins.to_numpy()).agg(
-        confidence=("confidence", "mean"), right=("right", "mean"), n=("right", "size"))
-    error = 1.96 * np.sqrt(table["right"] * (1 - table["right"]) / table["n"])
-    low = min(table["confidence"].min(), table["right"].min()) - 0.08
+def calibration(table: pd.DataFrame, metrics: dict) -> None:
+    """How often the model is right at each confidence, with intervals; from `evaluation.reliability`."""
+    low = min(table["confidence"].min(), table["low"].min()) - 0.05
     figure, (axis,) = _canvas(4.6, 3.9)
     axis.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
-    axis.errorbar(table["confidence"], table["right"], yerr=error, fmt="o", color=ACCENT,
-                  elinewidth=1.4, markersize=5.5)
+    axis.vlines(table["confidence"], table["low"], table["high"], color=ACCENT, linewidth=1.6, alpha=0.6)
+    axis.plot(table["confidence"], table["value"], "o", color=ACCENT, markersize=5.5)
     axis.set(title="Is a confident answer a right one?", xlabel="confidence", ylabel="share right",
-             xlim=(low, 1.02), ylim=(low, 1.05))
+             xlim=(low, 1.02), ylim=(low, 1.04))
     axis.text(0.97, 0.06, f"calibration error {metrics['calibration']['ece']:.3f}",
               transform=axis.transAxes, ha="right")
-    _show(figure, "Share of right answers by confidence, ten bins; expected calibration error "
-                  f"{metrics['calibration']['ece']:.3f}.")
+    _show(figure, "Share of right answers by confidence, ten bins with 95% intervals; expected "
+                  f"calibration error {metrics['calibration']['ece']:.3f}.")
 
 
 def weekly(table: pd.DataFrame, task: Task) -> None:

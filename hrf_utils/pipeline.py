@@ -91,7 +91,8 @@ def run(chapter: str, out: Path) -> None:
     Raises
     ------
     InputError
-        With the message of the chapter's own, or that its kernel died.
+        With the chapter's own message, or because its kernel died. After any other exception the
+        unfinished record stays beside `out`, under a name with a dot in front, to look into.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -108,6 +109,7 @@ def run(chapter: str, out: Path) -> None:
             extra_arguments=["--log-level=40"])
     except papermill.PapermillExecutionError as error:
         if error.ename == "InputError":
+            temporary.unlink(missing_ok=True)
             raise InputError(error.evalue) from error
         raise
     except DeadKernelError as error:
@@ -244,6 +246,10 @@ def main() -> int:
                 reports.index(options.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = error.filename or getattr(options, "out", options.command)
+        print(f"error: {where}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the next make goes on from there", file=sys.stderr)

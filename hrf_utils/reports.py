@@ -87,9 +87,12 @@ def _page(**values: object) -> str:
 
 
 def _banner(datasets: str) -> str:
-    if "starter-" not in datasets:
+    names = datasets.split()
+    starters = sum(map(files.is_starter, names))
+    if not starters:
         return ""
-    return ("This report was made from the starter corpus: invented posts, written for this project. "
+    part = "This report was" if starters == len(names) else "Part of this report was"
+    return (f"{part} made from the starter corpus: invented posts, written for this project. "
             "It shows how the pipeline works and says nothing about real events.")
 
 
@@ -165,8 +168,8 @@ def _section(folder: Path, name: str) -> tuple[str, str]:
              (f"{metrics['binary']['accuracy']['value']:.0%}", "right on the yes-or-no question, "
               + _range(metrics["binary"]["accuracy"]))]
     if summary:
-        cards.append((f"{summary['incidents']:,}", f"{summary['what']}, {summary['located']:,} of them "
-                      "with a place in the US"))
+        located = f", {summary['located']:,} of them with a place in the US" if summary["located"] else ""
+        cards.append((f"{summary['incidents']:,}", summary["what"] + located))
     boxes = "".join(f'<div class="card"><b>{html.escape(number)}</b><span>{html.escape(text)}</span></div>'
                     for number, text in cards)
     datasets = " ".join(metrics["provenance"]["datasets"])

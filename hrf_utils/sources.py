@@ -120,7 +120,8 @@ def download(folder: Path | None = None) -> list[Path]:
     InputError
         If the address does not answer or a file's digest is not the published one.
     """
-    folder = folder or settings.data_path("raw", "hrf", ".keep").parent
+    folder = folder or settings.data_path("raw", "hrf")
+    folder.mkdir(parents=True, exist_ok=True)
     base = (settings.get("HRF_DATA_URL") or _PUBLIC_URL).rstrip("/") + "/"
     return [_fetch(base + name, folder / name, digest) for name, digest in _PUBLIC.items()]
 

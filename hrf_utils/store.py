@@ -6,7 +6,8 @@ UTC. Every row says which data set it belongs to, so that a run reads what it na
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -161,7 +162,7 @@ class Store:
 
         decided = sa.select(_incidents.c.incident_id, _incidents.c.status).where(
             own(_incidents), _incidents.c.status != "pending")
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             statuses = dict(connection.execute(decided).all())
             for table in (_incident_posts, _incidents):
                 connection.execute(sa.delete(table).where(own(table)))
@@ -216,6 +217,17 @@ class Store:
             t.task == task, t.dataset.in_(list(datasets))).order_by(t.dataset, t.id, t.labeler)
         return self._digest(query.where(t.origin != "import") if human_only else query)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """All of what is written inside, or nothing of it."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise InputError(f"the store cannot be written: {reason}; nothing of this step was "
+                             "kept") from error
+
     def _digest(self, query: sa.Select) -> str:
         digest = hashlib.sha256()
         with self.engine.connect() as connection:
@@ -230,7 +242,7 @@ class Store:
 
     def _write(self, table: sa.Table, rows: pd.DataFrame) -> int:
         count = sa.select(sa.func.count()).select_from(table)
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             before = connection.scalar(count)
             _insert(connection, table, rows)
             return connection.scalar(count) - before

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hrf_utils import classifier
-from hrf_utils.datasets import row_digest
 from hrf_utils.settings import ROOT, InputError
 from hrf_utils.tasks import Task
 
@@ -86,7 +85,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: i
     ----------
     frame : rows of a split with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``
     encoder : ``minilm``, a hub id, or a local folder
-    about : further facts for the manifest
+    about : facts for the manifest that are known outside: ``datasets``, ``data_sha256``, and others
     class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
 
     Raises
@@ -109,7 +108,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: i
             model, _arguments(scratch, seed, epochs, learning_rate, batch_size),
             train_dataset=_Rows(parts["train"], tokenizer),
             eval_dataset=_Rows(parts["validation"], tokenizer),
-            data_collator=transformers.DataCollatorWithPadding(tokenizer),
+            data_collator=transformers.DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
             compute_loss_func=loss, compute_metrics=_metrics,
             callbacks=[EarlyStoppingCallback(patience), _Watch()])
         trainer.remove_callback(transformers.PrinterCallback)
@@ -127,7 +126,6 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: i
                        "class_weight_power": class_weight_power, "patience": patience},
         "validation": {"n": len(validation), "epoch": best["epoch"], "accuracy": best["accuracy"],
                        "macro_f1": best["macro_f1"]},
-        "data_sha256": row_digest(frame),
         "rows": {part: len(rows) for part, rows in parts.items()},
         "commit": commit(), "versions": {name: version(name) for name in ("torch", "transformers")},
     } | about

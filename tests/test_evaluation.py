@@ -108,6 +108,15 @@ def test_calibration_error_of_a_calibrated_model_is_small():
     assert wrong > 0.1
 
 
+def test_reliability_bins_hold_equally_many_rows(made):
+    rows, predictions, weights = made
+    y, p, sure = (s.to_numpy() for s in (rows["label"], predictions["label"], predictions["confidence"]))
+    table = evaluation.reliability(y, p, sure, weights)
+    assert len(table) == 10 and table["value"].mean() == pytest.approx((y == p).mean())
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert table["confidence"].is_monotonic_increasing
+
+
 def test_false_alarms_follow_bayes(force):
     labels = np.array([5] * 100 + [0] * 100)
     predicted = np.array([5] * 80 + [0] * 20 + [5] * 10 + [0] * 90)

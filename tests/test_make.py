@@ -7,7 +7,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pandas as pd
@@ -88,9 +90,23 @@ def test_every_module_a_chapter_imports_is_a_prerequisite(chapter):
     assert listed - set(ground) <= needed
 
 
+def test_every_library_imported_is_pinned():
+    pins = re.findall(r"^([\w-]+)(?:\[\w+\])?==", (ROOT / "requirements.txt").read_text(), re.M)
+    assert len(pins) == len([x for x in (ROOT / "requirements.txt").read_text().splitlines() if x and x[0] != "#"])
+    of_module = packages_distributions()
+    for path in (ROOT / "hrf_utils").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else \
+                [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"hrf_utils", ""}:
+                found = {package.lower().replace("_", "-") for package in of_module[name]}
+                assert found & {pin.lower().replace("_", "-") for pin in pins}, f"{path.name} imports {name}"
+
+
 def test_rooms_import_only_downward():
-    floors = [["pipeline"], ["training"], ["sources", "labeling", "datasets", "classifier", "incidents", "figures",
-              "reports"], ["evaluation"], ["store", "tasks"], ["posts", "places"], ["files", "text"], ["settings"]]
+    floors = [["pipeline"], ["training", "figures", "reports"],
+              ["sources", "labeling", "datasets", "classifier", "evaluation", "incidents"],
+              ["store", "tasks"], ["posts", "places"], ["files", "text"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
     for path in (ROOT / "hrf_utils").glob("[a-z]*.py"):
         for other in imports_of(path.read_text()):
