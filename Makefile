@@ -4,7 +4,6 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-MAKEFLAGS += --no-print-directory
 
 ifneq ($(shell python3 -c 'import sys; print(sys.version_info >= (3, 11))'),True)
   $(error this needs python3 of version 3.11 or later)
@@ -12,7 +11,7 @@ endif
 
 # Variables are checked before anything runs; a misspelled one is refused by name.
 FROM_COMMAND_LINE := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
-ASKED := $(shell $(foreach v,TASK HRF_HOME POSTS LABELS TEST,$(if $($v),$v='$($v)')) \
+ASKED := $(shell $(foreach v,TASK HRF_HOME POSTS LABELS TEST,$(if $(filter-out undefined,$(origin $v)),$v='$($v)')) \
   python3 -m hrf_utils.settings make $(FROM_COMMAND_LINE))
 ifneq ($(word 1,$(ASKED)),ok)
   $(error $(ASKED))
@@ -57,7 +56,7 @@ incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 
 $(work): .venv/ready
-	@+HRF_LOCKED=1 python3 -m hrf_utils.pipeline hold $(home)/data/.lock $(MAKE) $@
+	@+HRF_LOCKED=1 python3 -m hrf_utils.pipeline hold $(home)/data/.lock $(MAKE) --no-print-directory $@
 else
 scrape: $(here)/1_scrape.html
 label: $(here)/2_label.html
@@ -88,7 +87,7 @@ $(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
-$(stamps)/fresh: FORCE .venv/ready
+$(stamps)/fresh: FORCE .venv/ready $(public)
 	@$(do) stamp $(stamps)
 
 $(chapters:%=$(stamps)/%.arguments): $(stamps)/fresh

@@ -1,6 +1,7 @@
 """Labels in, splits out: what a model may learn from and what it is judged by, kept apart."""
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from hrf_utils import files, posts, settings
 from hrf_utils.settings import InputError
 from hrf_utils.tasks import Task
-from hrf_utils.text import components, near_duplicates
+from hrf_utils.text import clean, components, near_duplicates
 
 PARTS = ["train", "validation", "test"]
 _LABEL_NAMES = ("label", "labels")
@@ -57,7 +58,7 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
                          "nothing can be learned from one class")
     labeler = table["labeler"].iloc[read.frame["row"] - 1].to_numpy() if "labeler" in table else ""
     labels = pd.DataFrame({"id": read.frame["id"], "labeler": labeler, "label": numbers.astype(int)})
-    labels["labeler"] = labels["labeler"].replace("", "file")
+    labels["labeler"] = labels["labeler"].map(clean).replace("", "file")
     if files.is_starter(dataset):
         labels = labels[~withheld(labels["id"])]
     notes = [f"row {row}: {reason}" for row, reason in read.refused]
@@ -140,6 +141,9 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
     elif not given:
         frame["part"] = "train"
         frame.loc[_fold(frame, test_share, seed), "part"] = "test"
+        frame = _leave_some(frame, "test")
+    if not frame["part"].eq("test").any():
+        raise InputError("the test file has no row that can be used")
     is_test = frame["part"] == "test"
     frame.loc[~is_test, "part"] = "train"
     if not given:
@@ -147,12 +151,21 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
     rest = frame.index[frame["part"] == "train"]
     share = validation_share if given else validation_share / (1 - test_share)
     frame.loc[rest[_fold(frame.loc[rest], share, seed)], "part"] = "validation"
+    frame = _leave_some(frame, "validation")
     missing = set(frame["label"]) - set(frame.loc[frame["part"] == "train", "label"])
     if missing:
         raise InputError(f"label {min(missing)} has no row left to train on; label more posts of it")
     if not path.exists():
         with files.whole(path) as temporary:
             _frozen_rows(frame[is_test]).to_csv(temporary, index=False)
+    return frame
+
+
+def _leave_some(frame: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Give a group back to train for each label of which a part took all rows."""
+    for label in set(frame["label"]) - set(frame.loc[frame["part"] == "train", "label"]):
+        groups = frame.loc[(frame["label"] == label) & (frame["part"] == part), "group"]
+        frame.loc[frame["group"].isin(groups.head(1)) & (frame["part"] == part), "part"] = "train"
     return frame
 
 
@@ -230,9 +243,12 @@ def would_cross(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """
     used = frame[frame["part"] != "unused"]
     is_test = used["part"] == "test"
-    folds = StratifiedKFold(max(2, round(len(used) / is_test.sum())), shuffle=True, random_state=seed)
+    count = min(max(2, round(len(used) / is_test.sum())), used["label"].value_counts().max())
+    folds = StratifiedKFold(count, shuffle=True, random_state=seed)
     drawn = pd.Series("train", index=used.index)
-    drawn.iloc[next(folds.split(used, used["label"]))[1]] = "test"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        drawn.iloc[next(folds.split(used, used["label"]))[1]] = "test"
     counts = {"rows": used["label"].map(lambda _: 1), "test": is_test.astype(int),
               "random": crossing(used, drawn).astype(int), "ours": crossing(used).astype(int)}
     return pd.DataFrame(counts).groupby(used["label"]).sum()
@@ -241,11 +257,10 @@ def would_cross(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _fold(frame: pd.DataFrame, share: float, seed: int) -> np.ndarray:
     """Positions of about `share` of the rows, stratified by label, groups whole."""
     folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
-    smallest = frame.groupby("label")["group"].nunique().min()
-    if smallest < folds.n_splits:
-        folds.n_splits = max(2, int(smallest))
     try:
-        return next(folds.split(frame, frame["label"], frame["group"]))[1]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class")
+            return next(folds.split(frame, frame["label"], frame["group"]))[1]
     except ValueError as error:
         raise InputError(f"{len(frame)} rows are too few to split: {error}") from error
 

@@ -127,13 +127,14 @@ def evaluate(rows: pd.DataFrame, predictions: pd.DataFrame, task: Task,
         | {"support": int((labels == k).sum())} for k in range(len(task.labels))}
     ordinal = _ordinal(matrices, task.severe_under_call) if task.ordinal else None
     binary = _binary(labels, chances, predicted, task, weights)
+    error = interval(calibration_error(labels, predicted, chances.max(axis=1), weights))
     return {
         "n": len(labels),
         **{name: interval(scores[name]) for name in ("accuracy", "macro_f1", "weighted_f1")},
         "binary": {name: interval(values) for name, values in binary.items()},
         "per_label": per_label,
         "ordinal": ordinal and {name: interval(values) for name, values in ordinal.items()},
-        "calibration": {"ece": expected_calibration_error(labels, predicted, chances.max(axis=1))},
+        "calibration": {"ece": error["value"], "ece_low": error["low"], "ece_high": error["high"]},
         "confusion": matrices[0].astype(int).tolist(),
     }
 
@@ -145,14 +146,17 @@ def headline(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray,
     return {name: scores[name] for name in ("accuracy", "macro_f1")}
 
 
-def expected_calibration_error(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                               bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy over `bins` equally wide bins."""
+def calibration_error(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
+                      weights: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Expected calibration error over `bins` equally wide bins, shape (draws + 1,).
+
+    The mean distance between confidence and share right, bins weighted by their rows. Resampling
+    makes it larger on average, so its interval leans upward.
+    """
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    table = pd.DataFrame({"bin": bin_of, "right": labels == predicted, "confidence": confidence})
-    means = table.groupby("bin").agg(right=("right", "mean"), confidence=("confidence", "mean"),
-                                     n=("right", "size"))
-    return float((np.abs(means["right"] - means["confidence"]) * means["n"]).sum() / len(labels))
+    gap = (labels == predicted) - confidence
+    by_bin = weights @ (gap[:, None] * (bin_of[:, None] == np.arange(bins)))
+    return np.abs(by_bin).sum(axis=1) / weights.sum(axis=1)
 
 
 def reliability(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
@@ -180,10 +184,11 @@ def linear_svm() -> Pipeline:
 
 
 def baselines(learn: pd.DataFrame, test: pd.DataFrame, task: Task) -> dict[str, np.ndarray]:
-    """Predictions of the baselines for the test rows, learned on the same rows as the model.
+    """Predictions of the baselines for the test rows.
 
-    `learn` and `test` have ``text`` and ``label``. The baselines are the most frequent label, the
-    task's keyword rule, and TF-IDF with a linear SVM.
+    They learn from train and validation rows; the model's weights see the train rows only. `learn`
+    and `test` have ``text`` and ``label``. The baselines are the most frequent label, the task's
+    keyword rule, and TF-IDF with a linear SVM.
     """
     svm = linear_svm().fit(learn["text"], learn["label"])
     return {

@@ -273,7 +273,8 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
     """
     placed = incidents.dropna(subset=["lat", "long"])
     points = [{"lat": row.lat, "long": row.long, "label": row.label, "title": row.title,
-               "date": str(row.incident_date)[:10], "posts": row.posts, "exact": bool(row.city)}
+               "date": "no date" if pd.isna(row.incident_date) else str(row.incident_date)[:10],
+               "posts": row.posts, "exact": bool(row.city)}
               for row in placed.itertuples()]
     labels = [{"number": x.number, "name": x.name, "color": x.color} for x in task.labels if x.positive]
     page = _TEMPLATE.read_text(encoding="utf8")

@@ -68,7 +68,7 @@ def dataset_name(path: Path | str) -> str:
     An edited file is another data set, so that a run can never mix two versions.
     """
     path = Path(path)
-    prefix = "starter-" if path.resolve().parent == STARTER else ""
+    prefix = "starter-" if path.resolve().parent == STARTER else "own-" if is_starter(path.stem) else ""
     return f"{prefix}{path.stem}-{sha256(existing(path))[:8]}"
 
 
@@ -115,17 +115,17 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if frame.empty:
         raise InputError(f"{path} has no rows")
+    if "id" in frame and frame["id"].map(lambda cell: isinstance(cell, float) and cell >= 2**53).any():
+        raise InputError(f"{path}: the ids are stored as rounded numbers; export them as text")
     return frame.map(_as_text)
 
 
 def _as_text(cell: object) -> str:
     if isinstance(cell, str):
         return cell
-    if cell is None or cell is pd.NaT or cell != cell:
+    if cell is None or cell is pd.NaT or cell is pd.NA or isinstance(cell, float) and cell != cell:
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -145,7 +145,7 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
             if not isinstance(item, dict):
                 raise InputError(f"{path} line {number} is not a JSON object")
             rows.extend(_twarc_rows(item) if isinstance(item.get("data"), list) else [item])
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)
 
 
 def _twarc_rows(page: dict) -> Iterator[dict]:

@@ -11,7 +11,7 @@ from hrf_utils.tasks import Task
 from hrf_utils.text import canonical, components, near_duplicates
 
 DAYS_APART = 3
-"""Posts about one city within so many days of each other are taken for the same incident."""
+"""Posts about one city so many days after the first of them are taken for the same incident."""
 
 
 def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -56,20 +56,23 @@ def place_all(posts: pd.DataFrame) -> pd.DataFrame:
 def merge(posts: pd.DataFrame) -> np.ndarray:
     """Which posts tell of the same incident: incident number of each row, shape (n,).
 
-    Near-duplicate texts are one incident, and so are posts about the same city (as their text says)
-    with the same label whose dates lie at most `DAYS_APART` days apart.
+    Near-duplicate texts are one incident unless they name different cities, and so are posts about
+    the same city (as their text says) with the same label that come at most `DAYS_APART` days after
+    the first of them.
     """
-    group = pd.Series(near_duplicates(posts["text"]))
-    city = (posts["city"].fillna("") + "|" + posts["state"].fillna("") + "|" + posts["label"].astype(str))
     told = posts["city"].notna() & ~posts["place_method"].str.startswith("author")
-    table = pd.DataFrame({"city": city.where(told), "at": posts["created_at"]}).reset_index(drop=True)
-    table = table.dropna().sort_values(["city", "at"])
-    close = table["city"].eq(table["city"].shift()) & (
-        table["at"] - table["at"].shift() <= pd.Timedelta(days=DAYS_APART))
-    by_city = np.column_stack([table.index, table.index.to_series().shift(fill_value=0)])[close]
-    first = group.reset_index().groupby(0)["index"].transform("first")
-    links = np.concatenate([np.column_stack([group.index, first]), by_city]).astype(int)
-    return components(len(posts), links)
+    city = (posts["city"].fillna("") + "|" + posts["state"].fillna("")).where(told, "")
+    table = pd.DataFrame({"city": city, "label": posts["label"], "at": posts["created_at"],
+                          "copy": near_duplicates(posts["text"])}).reset_index(drop=True)
+    first_copy = table.reset_index().groupby(["copy", "city"])["index"].transform("first")
+    links = [np.column_stack([table.index, first_copy])]
+    for _, rows in table[(table["city"] != "") & table["at"].notna()].groupby(["city", "label"]):
+        start = None
+        for row, at in rows["at"].sort_values(kind="stable").items():
+            if start is None or at - table["at"][start] > pd.Timedelta(days=DAYS_APART):
+                start = row
+            links.append(np.array([[row, start]]))
+    return components(len(posts), np.concatenate(links).astype(int))
 
 
 def build(posts: pd.DataFrame, task: Task, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -87,7 +90,7 @@ def build(posts: pd.DataFrame, task: Task, model: str) -> tuple[pd.DataFrame, pd
     members : ``incident_id`` and ``id``
     """
     posts = posts.assign(number=merge(posts)).sort_values(["created_at", "id"])
-    first = posts.groupby("number")["id"].first()
+    first = (posts["dataset"] + "/" + posts["id"]).groupby(posts["number"]).first()
     ids = first.map(lambda post: hashlib.sha256(f"{task.name} {post}".encode()).hexdigest()[:12])
     posts["incident_id"] = posts["number"].map(ids)
     counts = posts.groupby("incident_id").agg(posts=("id", "size"), incident_date=("created_at", "min"))

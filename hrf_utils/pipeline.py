@@ -48,7 +48,10 @@ def given() -> dict[str, str]:
     InputError
         If they are no such pairs, or no chapter knows a name.
     """
-    words = shlex.split(settings.get("PARAMS"))
+    try:
+        words = shlex.split(settings.get("PARAMS"))
+    except ValueError as error:
+        raise InputError(f"PARAMS cannot be read: {error}") from error
     pairs = [words[start:start + 3] for start in range(0, len(words), 3)]
     known = {name for chapter in _chapters() for name in declared(chapter)} - set(_VARIABLES)
     for pair in pairs:
@@ -140,7 +143,8 @@ def stamp(folder: Path) -> None:
     from hrf_utils import files, sources, tasks
     from hrf_utils.store import Store
 
-    stamps = {f"{chapter}.arguments": json.dumps(arguments(chapter)) for chapter in _chapters()}
+    shown = {"show_text": settings.flag("SHOW_TEXT")}
+    stamps = {f"{chapter}.arguments": json.dumps(arguments(chapter) | shown) for chapter in _chapters()}
     task = tasks.load(settings.get("TASK"))
     current = settings.data_path("models", task.name, "current")
     stamps["model"] = current.read_text(encoding="utf8") if current.exists() else ""
@@ -161,7 +165,7 @@ def stamp(folder: Path) -> None:
 def inputs_sha256(chapter: str) -> str:
     """Digest of all that a chapter's committed outputs come from: its cells, code, tasks, starter."""
     cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
-    digest = hashlib.sha256(json.dumps([cell["source"] for cell in cells]).encode("utf8"))
+    digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
     for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
                             ("data/geo", "*")):
         for path in sorted((ROOT / folder).glob(pattern)):
@@ -172,8 +176,8 @@ def inputs_sha256(chapter: str) -> str:
 def refresh(chapters: list[str]) -> None:
     """Give the notebooks the outputs of a full starter run, made in a folder of its own."""
     with tempfile.TemporaryDirectory() as home:
-        subprocess.run(["make", "pipeline", f"HRF_HOME={home}", "TASK=force", "SOURCE=starter", "LABELS=",
-                        "TEST=", "ENCODER=", "SEED=0", "PARAMS="], cwd=ROOT, check=True)
+        defaults = [f"{name}=" for name in settings.VARIABLES if name != "HRF_HOME"]
+        subprocess.run(["make", "pipeline", f"HRF_HOME={home}", *defaults], cwd=ROOT, check=True)
         for chapter in chapters:
             record = json.loads((Path(home) / "reports" / "force" / f"{chapter}.ipynb").read_text("utf8"))
             path = NOTEBOOKS / f"{chapter}.ipynb"

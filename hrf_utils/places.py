@@ -29,7 +29,7 @@ _WORD = re.compile(r"[^\W\d_][\w.’'-]*", re.UNICODE)
 _NEAR = {"in", "near", "from", "outside", "downtown", "north", "south",
          "east", "west", "central", "metro", "greater"}
 _FORCE = {"police", "pd", "cops", "cop", "officers", "officer", "deputies", "sheriff", "sheriff's",
-          "troopers", "county", "swat"}
+          "troopers", "county", "swat", "state"}
 
 
 class Place(NamedTuple):
@@ -117,7 +117,7 @@ def _read(text: str, trusted: bool = False) -> Place | None:
     if found:
         return _told(found, "city, state")
     known = _gazetteer()
-    states = {known.states[name.key] for name in names if name.key in known.states}
+    states = {known.states[name.key] for name in names if name.key in known.states and _stands(name, trusted)}
     state = next(iter(states)) if len(states) == 1 else None
     broad = None
     for name in names:
@@ -134,7 +134,7 @@ def _read(text: str, trusted: bool = False) -> Place | None:
     if broad:
         return _told(broad, "alias")
     for name in names:
-        if name.key in known.countries:
+        if name.key in known.countries and _stands(name, trusted):
             return _told(Place(None, None, known.countries[name.key]), "country")
     return None
 
@@ -240,6 +240,12 @@ def _settled(name: _Name, state: str | None, trusted: bool) -> Place | None:
     if not american:
         return Place(first["name"], None, first["countrycode"])
     return Place(first["name"], first["admin1code"], "US")
+
+
+def _stands(name: _Name, trusted: bool) -> bool:
+    """Whether a state's or country's name is no part of a person's ("Chad Reed", "Officer Georgia")."""
+    alone = not (name.before[:1].isupper() or name.after[:1].isupper())
+    return trusted or " " in name.key or alone or _marked(name)
 
 
 def _marked(name: _Name) -> bool:

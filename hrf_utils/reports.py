@@ -43,9 +43,9 @@ def may_show(dataset: str) -> bool:
             or "HRF_CHAPTER" not in os.environ)
 
 
-def hide_texts(frame: pd.DataFrame, dataset: str, longest: int = 160) -> pd.DataFrame:
-    """The frame with its ``text`` shortened, or left out where it may not be shown."""
-    if not may_show(dataset):
+def hide_texts(frame: pd.DataFrame, *datasets: str, longest: int = 160) -> pd.DataFrame:
+    """The frame with its ``text`` shortened, or left out unless all its data sets may be shown."""
+    if not all(map(may_show, datasets)):
         return frame.drop(columns="text")
     short = frame["text"].str.slice(0, longest)
     return frame.assign(text=short.where(frame["text"].str.len() <= longest, short + "…"))
@@ -139,8 +139,8 @@ def index(page_path: Path) -> None:
             banners += datasets
     body = ("<h1>What public posts say about police use of force, and how far to trust it</h1>"
             "<p>Posts are collected, labelled by people, sorted by a model, and joined into incidents "
-            "with a place and a date. Every figure below carries a 95% interval: the range in "
-            "which it would mostly fall if other posts of the same kind had been tested.</p>"
+            "with a place and a date. Every score carries a 95% interval: the range that drawing the "
+            "test posts again and again gives, with the model and the split as they are.</p>"
             + "".join(parts))
     facts = {"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
     page = _page(title="Posts about police, as evidence", body=body, toc=[], banner=_banner(banners),

@@ -7,6 +7,7 @@ check of misspelled names work before anything is installed.
 
 import difflib
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ VARIABLES = {
 
 
 def dotenv(path: Path | None = None) -> dict[str, str]:
-    """Read ``NAME=value`` lines of ``.env``; quotes and ``#`` comments as in a shell.
+    """Read ``NAME=value`` lines of ``.env``; a value may be quoted, ``#`` after a space is a comment.
 
     Raises
     ------
@@ -55,10 +56,13 @@ def dotenv(path: Path | None = None) -> dict[str, str]:
     if not path.exists():
         return values
     for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
-        words = shlex.split(line, comments=True)
-        if not words:
+        line = re.split(r"(?:^|\s)#", line)[0].strip()
+        if not line:
             continue
-        name, equals, value = " ".join(words).partition("=")
+        try:
+            name, equals, value = " ".join(shlex.split(line)).partition("=")
+        except ValueError as error:
+            raise InputError(f"{path.name} line {number}: {error}; quote the value") from error
         if not equals:
             raise InputError(f"{path.name} line {number} is not of the form NAME=value")
         check_names([name], f"{path.name} line {number}")
@@ -76,8 +80,9 @@ def check_names(names: list[str], where: str = "the command line") -> None:
 
 
 def get(name: str) -> str:
-    """Value of a variable: environment, then ``.env``, then its default."""
-    return os.environ.get(name) or dotenv().get(name) or VARIABLES[name].default
+    """Value of a variable: environment, then ``.env``, then its default; an empty one is the default."""
+    value = os.environ[name] if name in os.environ else dotenv().get(name)
+    return value or VARIABLES[name].default
 
 
 def flag(name: str) -> bool:

@@ -4,7 +4,6 @@ A source hands over pages; `collect` writes each page and what is known about it
 source needs a ``dataset``, a ``name`` and ``pages()``.
 """
 
-import hashlib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -130,26 +129,42 @@ def _fetch(url: str, path: Path, digest: str) -> Path:
     if path.exists() and files.sha256(path) == digest:
         return path
     part = path.with_suffix(".part")
-    done = part.stat().st_size if part.exists() and url.startswith("http") else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            resumed = done and answer.status == 206
-            with open(part, "ab" if resumed else "wb") as file, tqdm(
-                    desc=path.name, unit="B", unit_scale=True, initial=done if resumed else 0) as bar:
-                while block := answer.read(1 << 16):
-                    file.write(block)
-                    bar.update(len(block))
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"cannot download {path.name}: {getattr(error, 'reason', error)}; it needs a "
-                         "network, or a mirror in HRF_DATA_URL") from error
-    found = hashlib.sha256(part.read_bytes()).hexdigest()
+    if not (part.exists() and files.sha256(part) == digest):
+        _receive(url, part)
+    found = files.sha256(part)
     if found != digest:
         part.unlink()
         raise InputError(f"{path.name} from {url} has sha256 {found[:12]}…, not the published "
                          f"{digest[:12]}…; nothing was kept")
     part.replace(path)
     return path
+
+
+def _receive(url: str, part: Path) -> None:
+    """Append what is missing of `url` to `part`; a broken connection keeps what came."""
+    done = part.stat().st_size if part.exists() and url.startswith("http") else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            resumed = done and answer.status == 206
+            missing = int(answer.headers.get("Content-Length") or 0)
+            with open(part, "ab" if resumed else "wb") as file, tqdm(
+                    desc=part.stem, unit="B", unit_scale=True, initial=done if resumed else 0) as bar:
+                while block := answer.read(1 << 16):
+                    missing -= file.write(block)
+                    bar.update(len(block))
+    except urllib.error.HTTPError as error:
+        if error.code == 416:
+            part.unlink()
+            return _receive(url, part)
+        raise InputError(f"cannot download {part.stem}.csv: {url} answers {error.code}") from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise InputError(f"cannot download {part.stem}.csv: {getattr(error, 'reason', error)}; it needs a "
+                         "network, or a mirror in HRF_DATA_URL") from error
+    if missing > 0:
+        raise InputError(f"the connection broke while {part.stem}.csv came; what came is kept, run "
+                         "`make data` again to go on")
+    return None
 
 
 def main() -> int:

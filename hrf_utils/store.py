@@ -30,7 +30,7 @@ def _text(name: str, **options: object) -> sa.Column:
 
 
 def _key(name: str) -> sa.Column:
-    return sa.Column(name, sa.String(200), primary_key=True)
+    return sa.Column(name, sa.Text, primary_key=True)
 
 
 _meta = sa.Table("meta", _schema, _key("name"), _text("value"))
@@ -84,7 +84,8 @@ _FORCE_RANKS = """
 CREATE VIEW force_ranks AS
 SELECT incident_id, incident_date, tweet_id, user_name, description, city, state, lat, long, title,
        label AS force_rank, status, confidence, tags, src
-FROM incidents WHERE task = 'force'
+FROM incidents
+WHERE task = 'force' AND dataset = (SELECT value FROM meta WHERE name = 'incidents of force')
 """
 
 
@@ -171,6 +172,8 @@ class Store:
                               in zip(rows["incident_id"], rows["status"], strict=True)]
             _insert(connection, _incidents, rows)
             _insert(connection, _incident_posts, members.assign(task=task, dataset=dataset))
+            latest = {"name": f"incidents of {task}", "value": dataset}
+            _insert(connection, _meta, pd.DataFrame([latest]))
 
     def posts(self, dataset: str) -> pd.DataFrame:
         """Posts of a data set, by id."""
@@ -201,7 +204,10 @@ class Store:
                           .order_by(t.incident_date.desc(), t.incident_id))
 
     def force_ranks(self) -> pd.DataFrame:
-        """The view with the columns that the dashboard of the first project reads."""
+        """The view with the columns that the dashboard of the first project reads.
+
+        It holds the incidents that were built last, so that it never mixes data sets.
+        """
         return self._read(sa.text("SELECT * FROM force_ranks ORDER BY incident_id"))
 
     def posts_digest(self, dataset: str) -> str:
@@ -223,7 +229,7 @@ class Store:
         try:
             with self.engine.begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except (sa.exc.OperationalError, sa.exc.DataError) as error:
             reason = str(error.orig).strip().splitlines()[0]
             raise InputError(f"the store cannot be written: {reason}; nothing of this step was "
                              "kept") from error

@@ -95,6 +95,27 @@ def test_a_given_test_is_taken_whole_and_its_overlap_counted(starter, path):
     assert datasets.crossing(split).sum() > 50 and "unused" not in set(split["part"])
 
 
+def test_one_rare_label_does_not_change_the_shares(path):
+    rng = np.random.default_rng(0)
+    text = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz "), 60)) for _ in range(1000)]
+    frame = pd.DataFrame({"dataset": "d", "id": [str(k) for k in range(1000)], "author": "", "text": text,
+                          "conversation_id": "", "label": [2] * 3 + [0, 1] * 498 + [0]})
+    parts = datasets.make_split(frame, path, seed=0)["part"]
+    assert parts.value_counts(normalize=True).round(2).to_dict() == {"train": 0.7, "test": 0.2, "validation": 0.1}
+    assert "train" in set(parts[:3])
+
+
+def test_a_test_without_usable_rows_is_refused_and_nothing_frozen(starter, path):
+    with pytest.raises(InputError, match="test file has no row"):
+        datasets.make_split(starter.assign(part="train"), path, seed=0, given=True)
+    assert not path.exists()
+
+
+def test_a_small_test_beside_large_labels_can_be_compared(starter, path):
+    given = starter.assign(part=np.where(np.arange(len(starter)) < 2, "test", "train"))
+    assert datasets.would_cross(datasets.make_split(given, path, seed=0, given=True), 0)["test"].sum() == 2
+
+
 def test_a_label_without_training_rows_is_named(path):
     frame = pd.DataFrame({"dataset": "d", "id": [str(k) for k in range(30)], "author": "", "label": 0,
                           "conversation_id": [""] * 29 + ["only"],

@@ -135,3 +135,17 @@ def test_dataset_name_changes_with_the_content(table):
     one = files.dataset_name(table(text=["a"]))
     assert one != files.dataset_name(table(text=["b"])) and one.startswith("posts-")
     assert files.is_starter(files.dataset_name(files.STARTER / "force.csv"))
+    assert not files.is_starter(files.dataset_name(table("starter-mine.csv", text=["a"])))
+
+
+def test_ids_of_json_stay_whole_beside_a_line_without_one(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"id": 1345678901234567891, "text": "one"}\n{"text": "two"}\n')
+    assert read(path).frame["id"].tolist() == ["1345678901234567891", "2"]
+
+
+def test_rounded_ids_of_parquet_are_refused(tmp_path):
+    pd.DataFrame({"id": [1345678901234567891.0, None], "text": ["a", "b"], "tags": [["x"], ["y", "z"]]}) \
+        .to_parquet(tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="rounded numbers"):
+        read(tmp_path / "p.parquet")

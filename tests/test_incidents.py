@@ -1,5 +1,6 @@
 """From posts to incidents."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,6 +26,16 @@ SHOTS = posts(
 def test_posts_merge_by_text_or_by_place_time_and_label():
     numbers = incidents.merge(incidents.place_all(SHOTS))
     assert numbers.tolist() == [0, 0, 1, 2, 3, 3]
+
+
+def test_incidents_do_not_chain_and_stock_phrases_do_not_join_cities():
+    letters = np.random.default_rng(0).choice(list("abcdefghijklmnopqrstuvwxyz"), (10, 60))
+    daily = posts(*((f"{''.join(letters[k])}: gas in Tulsa, OK", f"2026-03-{2 * k + 1:02d}", 4, "")
+                    for k in range(10)))
+    assert incidents.merge(incidents.place_all(daily)).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    stock = "Police shot and killed a man early on Saturday morning, officials say, in "
+    apart = posts((stock + "Tulsa, OK", "2026-03-01", 5, ""), (stock + "Boise, ID", "2026-03-01", 5, ""))
+    assert incidents.merge(incidents.place_all(apart)).tolist() == [0, 1]
 
 
 def test_an_incident_takes_the_highest_label_and_the_earliest_date(force):

@@ -25,7 +25,8 @@ CHAPTERS = ["1_scrape", "2_label", "3_train", "4_performance", "5_incidents"]
 
 
 def make(*arguments, cwd=ROOT, **environment):
-    clean = {k: v for k, v in os.environ.items() if k not in {*settings.VARIABLES, "MAKEFLAGS", "HRF_LOCKED"}}
+    taken = {*settings.VARIABLES, "MAKEFLAGS", "MAKELEVEL", "HRF_LOCKED"}
+    clean = {name: value for name, value in os.environ.items() if name not in taken}
     return subprocess.run(["make", *arguments], cwd=cwd, env=clean | environment, capture_output=True, text=True)
 
 
@@ -121,7 +122,7 @@ def test_what_the_readme_names_exists():
         if "<" not in word and not word.startswith(("data/models", "data/hrf.db", "data/raw", "reports/")):
             assert (ROOT / word).exists(), word
     assert set(re.findall(r"make (\w+)", re.sub(r"[^`]*(`[^`]*`|$)", r"\1 ", text))) <= targets_in_makefile() | {"help"}
-    assert set(re.findall(r"\b([A-Z][A-Z_]+)=", text)) <= set(settings.VARIABLES)
+    assert set(re.findall(r"\b([A-Z][A-Z_]+)=", text)) <= {*settings.VARIABLES, "PIP_EXTRA_INDEX_URL"}
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_notebooks():
@@ -252,15 +253,25 @@ def test_a_second_make_does_nothing(finished, checkout, run):
 
 
 def test_an_argument_touches_only_the_chapters_that_take_it(tmp_path, monkeypatch):
-    pipeline.stamp(tmp_path)
-    before = state_of(tmp_path)
-    pipeline.stamp(tmp_path)
-    assert state_of(tmp_path) == before
+    folder = tmp_path / "stamps"
+    pipeline.stamp(folder)
+    before = state_of(folder)
+    pipeline.stamp(folder)
+    assert state_of(folder) == before
     monkeypatch.setenv("SEED", "1")
     monkeypatch.setenv("PARAMS", "-p draws 7")
-    pipeline.stamp(tmp_path)
-    changed = {path.name for path, time in state_of(tmp_path).items() if time != before[path]}
+    pipeline.stamp(folder)
+    changed = {path.name for path, time in state_of(folder).items() if time != before[path]}
     assert changed == {"3_train.arguments", "4_performance.arguments"}
+    monkeypatch.setenv("SHOW_TEXT", "1")
+    pipeline.stamp(folder)
+    changed = {path.name for path, time in state_of(folder).items() if time != before[path]}
+    assert changed == {f"{chapter}.arguments" for chapter in CHAPTERS}
+
+
+def test_the_public_set_is_fetched_before_anything_looks_for_it(tmp_path):
+    plan = make("-n", "pipeline", "LABELS=hrf", HRF_HOME=str(tmp_path), HRF_LOCKED="1").stdout
+    assert 0 <= plan.index("hrf_utils.sources") < plan.index("pipeline stamp") < plan.index("run 1_scrape")
 
 
 def test_a_human_label_reruns_label_and_train_but_not_scrape(finished, checkout, run):

@@ -24,6 +24,9 @@ from hrf_utils.places import Place, coordinates, locate, state_shapes
     ("the cop hit me or maybe it was ok in the end", None, None, None),
     ("Officer Austin Jackson was cleared", None, None, None),
     ("Springfield police fired", None, None, None),
+    ("Officer Chad Reed tased a man", None, None, None),
+    ("Virginia Hall and Georgia Smith saw it", None, None, None),
+    ("Ohio State Police stopped a bus", None, "OH", "US"),
     ("downtown Portland is full of smoke", None, None, None),
     ("", None, None, None),
 ])

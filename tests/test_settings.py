@@ -13,6 +13,17 @@ def test_environment_goes_before_dotenv_before_default(monkeypatch, tmp_path):
     assert (settings.get("SEED"), settings.get("SOURCE"), settings.get("TASK")) == ("7", "file", "force")
 
 
+def test_an_empty_value_on_the_command_line_overrides_dotenv(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    (tmp_path / ".env").write_text("LABELS=hrf\nPSEUDONYM_KEY=abc#def  # comment\n")
+    monkeypatch.setenv("LABELS", "")
+    monkeypatch.delenv("PSEUDONYM_KEY")
+    assert (settings.get("LABELS"), settings.get("PSEUDONYM_KEY")) == ("", "abc#def")
+    (tmp_path / ".env").write_text("PSEUDONYM_KEY=it's\n")
+    with pytest.raises(InputError, match="line 1: No closing quotation; quote the value"):
+        settings.dotenv()
+
+
 def test_misspelled_names_are_refused_with_the_nearest(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="unknown variable LABLES.*did you mean LABELS"):
         settings.check_names(["LABLES"])

@@ -100,6 +100,8 @@ class Ranged(http.server.SimpleHTTPRequestHandler):
         self.asked.append(self.headers.get("Range"))
         if not self.headers.get("Range"):
             return super().do_GET()
+        if int(self.headers["Range"][6:-1]) >= Path(self.translate_path(self.path)).stat().st_size:
+            return self.send_error(416)
         content = Path(self.translate_path(self.path)).read_bytes()[int(self.headers["Range"][6:-1]):]
         self.send_response(206)
         self.send_header("Content-Length", str(len(content)))
@@ -136,6 +138,25 @@ def test_download_resumes_where_it_stopped(server, mirror, tmp_path):
     assert path.read_bytes() == (mirror / "training.csv").read_bytes()
     assert server.RequestHandlerClass.func.asked[0] == "bytes=1000-"
     assert not list(raw.glob("*.part"))
+
+
+@pytest.mark.parametrize("rest", [b"", b"something else that is longer"])
+def test_a_part_that_is_complete_or_too_long_is_no_dead_end(server, mirror, tmp_path, rest):
+    (tmp_path / "raw").mkdir()
+    whole = (mirror / "training.csv").read_bytes()
+    (tmp_path / "raw" / "training.part").write_bytes(whole + rest)
+    assert sources.download(tmp_path / "raw")[0].read_bytes() == whole
+
+
+def test_a_broken_connection_keeps_what_came(server, mirror, tmp_path, monkeypatch):
+    whole = (mirror / "training.csv").read_bytes()
+    real = Ranged.copyfile
+    monkeypatch.setattr(Ranged, "copyfile", lambda self, source, out: out.write(source.read(2000)), raising=False)
+    with pytest.raises(InputError, match="connection broke .* run `make data` again"):
+        sources.download(tmp_path / "raw")
+    assert (tmp_path / "raw" / "training.part").stat().st_size == 2000
+    monkeypatch.setattr(Ranged, "copyfile", real)
+    assert sources.download(tmp_path / "raw")[0].read_bytes() == whole
 
 
 def test_a_mirror_may_be_a_folder(mirror, tmp_path):

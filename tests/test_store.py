@@ -126,6 +126,8 @@ def test_force_ranks_has_the_columns_of_the_first_document(store):
                                   "state", "lat", "long", "title", "force_rank", "status", "confidence", "tags",
                                   "src"]
     assert view["force_rank"].tolist() == [5]
+    store.replace_incidents("force", "e", an_incident(label=3), pd.DataFrame({"incident_id": [], "id": []}))
+    assert store.force_ranks()["force_rank"].tolist() == [3]
 
 
 def test_another_schema_version_is_refused(db_url, monkeypatch):
