@@ -308,7 +308,8 @@ def test_a_killed_chapter_leaves_no_half_target(checkout, run, finished, how):
         [str(checkout / ".venv/bin/python"), "-m", "hrf_utils.pipeline", "run", "1_scrape", str(record)], cwd=checkout,
         env=os.environ | {"TASK": "weather", "SOURCE": "file", "POSTS": "fresh.csv", "LABELS": "labelled.csv",
                           "HRF_HOME": ".", "PYTHONPATH": str(checkout)},
-        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background job ignores it
     while not (finished / "weather" / ".1_scrape.ipynb").exists():
         time.sleep(0.05)
     time.sleep(1.5)
