@@ -1,47 +1,17 @@
-"""How good a model is, as far as the test rows can tell: metrics with intervals, and baselines.
-
-Every interval is a 95% percentile bootstrap that resamples whole clusters of related rows (Efron and
-Tibshirani, "An introduction to the bootstrap", 1993). Metrics of one call share their resamples, so
-that differences are paired.
-"""
+"""How good a model is, as far as the test rows can tell: metrics with intervals, and baselines."""
 
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from tqdm import tqdm
 
+from hrf_utils.confidence import calibration_error
+from hrf_utils.intervals import interval, resamples
 from hrf_utils.tasks import Task
-
-LEVEL = 0.95
-PREVALENCES = (100, 1_000, 10_000)
-
-
-def resamples(clusters: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """Row weights of a cluster bootstrap.
-
-    Parameters
-    ----------
-    clusters : cluster number of each row, shape (n,)
-
-    Returns
-    -------
-    ndarray of float, shape (draws + 1, n): how often each row was drawn; the first row is all ones.
-    """
-    numbers = pd.factorize(clusters)[0]
-    count = numbers.max() + 1
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    return np.vstack([np.ones(len(numbers)), drawn[:, numbers]])
-
-
-def interval(values: np.ndarray) -> dict[str, float]:
-    """Value, low and high of replicates whose first entry is the value itself."""
-    tail = (1 - LEVEL) / 2
-    finite = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (np.nan, np.nan)
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
 
 def confusions(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:
@@ -146,35 +116,6 @@ def headline(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray,
     return {name: scores[name] for name in ("accuracy", "macro_f1")}
 
 
-def calibration_error(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                      weights: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Expected calibration error over `bins` equally wide bins, shape (draws + 1,).
-
-    The mean distance between confidence and share right, bins weighted by their rows. Resampling
-    makes it larger on average, so its interval leans upward.
-    """
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = (labels == predicted) - confidence
-    by_bin = weights @ (gap[:, None] * (bin_of[:, None] == np.arange(bins)))
-    return np.abs(by_bin).sum(axis=1) / weights.sum(axis=1)
-
-
-def reliability(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                weights: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Share of right answers at each confidence, in `bins` bins of equally many rows.
-
-    One row a bin: mean ``confidence``, and ``value``, ``low``, ``high`` of the share that is right.
-    """
-    order = pd.Series(confidence).rank(method="first")
-    bin_of = pd.qcut(order, min(bins, len(order)), labels=False).to_numpy()
-    right, rows = labels == predicted, []
-    for number in np.unique(bin_of):
-        members = bin_of == number
-        drawn = weights[:, members].sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            share = (weights[:, members] @ right[members]) / drawn
-        rows.append({"confidence": confidence[members].mean()} | interval(share))
-    return pd.DataFrame(rows)
 
 
 def linear_svm() -> Pipeline:
@@ -223,23 +164,6 @@ def on_clean_rows(rows: pd.DataFrame, predictions: pd.DataFrame, crossing: np.nd
     return {"n": int(clean.sum())} | {name: interval(values) for name, values in scores.items()}
 
 
-def false_alarms(rows: pd.DataFrame, predictions: pd.DataFrame, task: Task,
-                 weights: np.ndarray) -> pd.DataFrame:
-    """Share of flagged posts that would be false where positives are rare.
-
-    From the test split's rates of true and false alarms; one row a prevalence (1 in 100, …) with
-    ``value``, ``low``, ``high``.
-    """
-    true = np.isin(rows["label"], task.positive).astype(int)
-    said = np.isin(predictions["label"], task.positive).astype(int)
-    matrices = confusions(true, said, weights, 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        hit = matrices[:, 1, 1] / matrices[:, 1].sum(axis=1)
-        alarm = matrices[:, 0, 1] / matrices[:, 0].sum(axis=1)
-        rows_ = {f"1 in {n:,}": interval(alarm * (1 - 1 / n) / (alarm * (1 - 1 / n) + hit / n))
-                 for n in PREVALENCES}
-    return pd.DataFrame.from_dict(rows_, orient="index").rename_axis("positives")
-
 
 def most_confident_errors(rows: pd.DataFrame, predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:
     """The wrong predictions with the highest confidence: id, text, label, predicted, confidence."""
@@ -249,10 +173,86 @@ def most_confident_errors(rows: pd.DataFrame, predictions: pd.DataFrame, n: int 
     return wrong.sort_values("confidence", ascending=False, kind="stable").head(n)
 
 
-def show(cell: dict | None, percent: bool = False) -> str:
-    """An interval as a reader wants it: ``0.81 (0.79 to 0.84)``."""
-    if cell is None or cell["value"] is None or not np.isfinite(cell["value"]):
-        return "–"
-    form = "{:.0%}" if percent else "{:.3f}"
-    value, low, high = (form.format(cell[key]) for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+def slices(rows: pd.DataFrame, predictions: pd.DataFrame, members: pd.DataFrame, weights: np.ndarray,
+           least: int = 10) -> pd.DataFrame:
+    """Accuracy on parts of the test rows, each against all the other rows; the worst part first.
+
+    Parameters
+    ----------
+    members : bool, one column a slice, rows as in `rows`
+    least : rows that a slice, and what is outside it, needs to be shown
+
+    Returns
+    -------
+    One row a slice: ``n``, ``accuracy``, ``elsewhere``, and ``value``, ``low``, ``high`` of the
+    difference.
+    """
+    right = (rows["label"].to_numpy() == predictions["label"].to_numpy()).astype(float)
+    table = {}
+    for name, inside in members.items():
+        parts = [inside.to_numpy(bool), ~inside.to_numpy(bool)]
+        if min(part.sum() for part in parts) < least:
+            continue
+        with np.errstate(invalid="ignore"):
+            within, outside = ((weights[:, part] @ right[part]) / weights[:, part].sum(axis=1) for part in parts)
+        table[name] = {"n": int(parts[0].sum()), "accuracy": within[0], "elsewhere": outside[0]} \
+            | interval(within - outside)
+    columns = ["n", "accuracy", "elsewhere", "value", "low", "high"]
+    return pd.DataFrame.from_dict(table, orient="index", columns=columns).rename_axis("slice").sort_values("value")
+
+
+def optimism(rows: pd.DataFrame, task: Task, weights: np.ndarray, seed: int = 0, folds: int = 5) -> dict[str, dict]:
+    """What a split that ignores groups pretends: cross-validated scores of the linear SVM, twice.
+
+    Parameters
+    ----------
+    rows : labelled rows with ``text``, ``label`` and ``group``
+    weights : resamples of these rows, by group
+
+    Returns
+    -------
+    dict of ``random`` (rows dealt at random), ``grouped`` (groups kept whole) and ``gap`` (their paired
+    difference), each with the intervals of ``accuracy`` and ``macro_f1``.
+    """
+    folds = max(2, min(folds, rows["label"].value_counts().min()))
+    ways = {"random": StratifiedKFold(folds, shuffle=True, random_state=seed),
+            "grouped": StratifiedGroupKFold(folds, shuffle=True, random_state=seed)}
+    scores = {name: headline(rows["label"].to_numpy(), _out_of_fold(rows, way), weights, len(task.labels))
+              for name, way in ways.items()}
+    scores["gap"] = {metric: scores["random"][metric] - scores["grouped"][metric] for metric in scores["random"]}
+    return {name: {metric: interval(values) for metric, values in row.items()} for name, row in scores.items()}
+
+
+def _out_of_fold(rows: pd.DataFrame, folds: BaseCrossValidator) -> np.ndarray:
+    predicted = np.zeros(len(rows), int)
+    groups = rows["group"] if isinstance(folds, StratifiedGroupKFold) else None
+    for learn, test in folds.split(rows, rows["label"], groups):
+        svm = linear_svm().fit(rows["text"].iloc[learn], rows["label"].iloc[learn])
+        predicted[test] = svm.predict(rows["text"].iloc[test])
+    return predicted
+
+
+def ceiling(labels: pd.DataFrame, draws: int = 1000) -> dict[str, object]:
+    """What repeated texts tell of the labels: how often two agree, and the best that a model could do.
+
+    Parameters
+    ----------
+    labels : one row a label, with ``text_key`` (equal for copies of one text) and ``label``
+
+    Returns
+    -------
+    dict of ``texts`` (number with two labels or more), ``agreement`` (chance that two labels of a text
+    are the same: the score of a second labeler) and ``accuracy`` (the share of labels that the
+    commonest label of each text gets right). A model sees one answer a text, so that no accuracy above
+    it is to be had on texts like these; with few copies a text it is an optimistic estimate. Intervals
+    resample texts. None where no text repeats.
+    """
+    counts = labels.groupby(["text_key", "label"]).size().unstack(fill_value=0).to_numpy(float)
+    counts = counts[counts.sum(axis=1) > 1]
+    if not len(counts):
+        return {"texts": 0, "agreement": None, "accuracy": None}
+    copies, top = counts.sum(axis=1), counts.max(axis=1)
+    pairs, same = copies * (copies - 1), (counts * (counts - 1)).sum(axis=1)
+    weights = resamples(np.arange(len(counts)), draws)
+    return {"texts": len(counts), "agreement": interval((weights @ same) / (weights @ pairs)),
+            "accuracy": interval((weights @ top) / (weights @ copies))}

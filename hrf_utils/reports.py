@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
 from hrf_utils import files, settings, tasks
-from hrf_utils.evaluation import show
+from hrf_utils.intervals import show
 
 _TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
@@ -78,7 +78,8 @@ def _facts(notebook: nbformat.NotebookNode) -> dict[str, str]:
 
 
 def _sanitize(text: str) -> str:
-    return nh3.clean(text, tags=nh3.ALLOWED_TAGS, attributes={"*": {"class"}, "th": {"scope", "colspan"}})
+    return nh3.clean(text, tags=nh3.ALLOWED_TAGS, filter_style_properties={"background-color"},
+                     attributes={"*": {"class"}, "span": {"style"}, "th": {"scope", "colspan"}})
 
 
 def _page(**values: object) -> str:

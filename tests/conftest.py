@@ -5,10 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hrf_utils import tasks
+from hrf_utils.intervals import resamples
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +28,22 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def force():
     return tasks.load("force")
+
+
+@pytest.fixture(scope="session")
+def made(force):
+    """300 test rows in 200 groups, with a model that is right three times in four."""
+    rng = np.random.default_rng(1)
+    labels = rng.choice(6, 300, p=[0.4, 0.2, 0.06, 0.04, 0.1, 0.2])
+    predicted = np.where(rng.random(300) < 0.75, labels, rng.choice(6, 300))
+    chances = rng.dirichlet(np.ones(6), 300) * 0.5
+    chances[np.arange(300), predicted] += 0.5
+    rows = pd.DataFrame({"id": np.arange(300).astype(str), "text": "t", "label": labels,
+                         "group": rng.choice(200, 300)})
+    predictions = pd.DataFrame(chances, columns=[f"p{k}" for k in range(6)]).assign(
+        label=predicted, confidence=chances.max(axis=1))
+    weights = resamples(rows["group"].to_numpy(), 200)
+    return rows, predictions, weights
 
 
 @pytest.fixture

@@ -1,0 +1,248 @@
+"""What the performance chapter shows: charts of how good the model is, how sure, and where it fails."""
+
+import html
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, display
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from hrf_utils.evaluation import positive_chance
+from hrf_utils.figures import ACCENT, QUIET, WARN, canvas, dates, label_of, show
+from hrf_utils.tasks import Task
+
+
+def confusion(matrix: list[list[int]], names: list[str], title: str) -> None:
+    """Confusion matrix: counts in the cells, shaded by the share of each true label."""
+    counts = np.array(matrix)
+    with np.errstate(invalid="ignore"):
+        share = np.nan_to_num(counts / counts.sum(axis=1, keepdims=True))
+    size = 1.9 + 0.62 * len(names)
+    figure, (axis,) = canvas(size + 1.4, size)
+    sns.heatmap(share, annot=counts, fmt=",d", cmap="Blues", vmin=0, vmax=1, square=True, ax=axis,
+                linewidths=1.5, linecolor="white", xticklabels=names, yticklabels=names,
+                cbar_kws={"label": "share of the true label", "shrink": 0.8,
+                          "format": PercentFormatter(1)})
+    axis.set(title=title, xlabel="predicted", ylabel="true")
+    axis.set_xticklabels(axis.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
+    axis.tick_params(axis="y", rotation=0)
+    right = np.trace(counts)
+    show(figure, f"{title}: {right:,} of {counts.sum():,} rows on the diagonal. Recall by label: "
+          + ", ".join(f"{name} {share[k, k]:.0%}" for k, name in enumerate(names)) + ".")
+
+
+def _dots(axis: plt.Axes, y: float, cell: dict, color: str, marker: str = "o") -> None:
+    axis.plot([cell["low"], cell["high"]], [y, y], color=color, linewidth=2.2, alpha=0.55,
+              solid_capstyle="round")
+    axis.plot(cell["value"], y, marker, color=color, markersize=6.5)
+
+
+def scores_by_label(metrics: dict, task: Task) -> None:
+    """F1 of each label with its interval, and precision and recall as marks."""
+    figure, (axis,) = canvas(7.6, 1.2 + 0.5 * len(task.labels))
+    for label in task.labels:
+        row = metrics["per_label"][str(label.number)]
+        if row["support"]:
+            _dots(axis, label.number, row["f1"], label.color)
+            axis.plot(row["precision"]["value"], label.number - 0.27, marker="$P$", color=QUIET)
+            axis.plot(row["recall"]["value"], label.number + 0.27, marker="$R$", color=QUIET)
+    axis.set_yticks(range(len(task.labels)), [
+        f"{label_of(task, x.number)}\nn = {metrics['per_label'][str(x.number)]['support']:,}"
+        for x in task.labels])
+    axis.invert_yaxis()
+    axis.set(title="F1 by label, with 95% interval (P precision, R recall)", xlim=(-0.02, 1.02))
+    show(figure, "F1 by label with 95% intervals: " + "; ".join(
+        f"{x.name} {row['f1']['value']:.2f} ({row['f1']['low']:.2f} to {row['f1']['high']:.2f})"
+        for x in task.labels if (row := metrics["per_label"][str(x.number)])["support"]) + ".")
+
+
+def against_baselines(metrics: dict) -> None:
+    """Accuracy and macro-F1 of the model and the baselines, with intervals."""
+    names = {"majority": "most frequent label", "keyword_rule": "keyword rule",
+             "tfidf_svm": "TF-IDF + linear SVM"}
+    figure, axes = canvas(7.6, 2.4, 2)
+    rows = {"this model": metrics} | {names[k]: v for k, v in metrics["baselines"].items()}
+    for axis, metric, title in zip(axes, ("accuracy", "macro_f1"), ("Accuracy", "Macro-F1"), strict=True):
+        for y, (name, row) in enumerate(rows.items()):
+            _dots(axis, y, row[metric], ACCENT if name == "this model" else QUIET)
+            axis.annotate(f"{row[metric]['value']:.2f}", (row[metric]["value"], y), (0, 7),
+                          textcoords="offset points", ha="center", fontsize=8.5)
+        axis.set_yticks(range(len(rows)), rows if axis is axes[0] else [""] * len(rows))
+        axis.set(title=title, xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.6))
+    show(figure, "Model and baselines, macro-F1 with 95% intervals: " + "; ".join(
+        f"{name} {row['macro_f1']['value']:.2f} ({row['macro_f1']['low']:.2f} to "
+        f"{row['macro_f1']['high']:.2f})" for name, row in rows.items()) + ".")
+
+
+def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, task: Task) -> None:
+    """ROC and precision-recall curves of the binary view."""
+    true = np.isin(rows["label"], task.positive)
+    if true.all() or not true.any():
+        return
+    score = positive_chance(predictions.filter(regex=r"^p\d+$").to_numpy(), task)
+    figure, (left, right) = canvas(7.6, 3.6, 2)
+    fall_out, recall, _ = roc_curve(true, score)
+    left.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
+    left.plot(fall_out, recall, color=ACCENT, linewidth=2)
+    left.set(title="ROC", xlabel="false-positive rate", ylabel="recall")
+    precision, recall, _ = precision_recall_curve(true, score)
+    right.axhline(true.mean(), linestyle="--", color=QUIET, linewidth=1)
+    right.plot(recall, precision, color=ACCENT, linewidth=2)
+    right.set(title="Precision and recall", xlabel="recall", ylabel="precision")
+    texts = []
+    for axis, name, word, y in ((left, "roc_auc", "area", 0.12),
+                                (right, "average_precision", "average precision", 0.12)):
+        cell = metrics["binary"][name]
+        text = f"{word} {cell['value']:.3f}\n({cell['low']:.3f} to {cell['high']:.3f})"
+        axis.text(0.95 if axis is left else 0.05, y, text, transform=axis.transAxes,
+                  ha="right" if axis is left else "left")
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        texts.append(text.replace("\n", " "))
+    show(figure, f"ROC curve, {texts[0]}; precision-recall curve, {texts[1]}; dashed: chance.")
+
+
+def calibration(table: pd.DataFrame, metrics: dict) -> None:
+    """How often the model is right at each confidence, with intervals; from `evaluation.reliability`."""
+    low = min(table["confidence"].min(), table["low"].min()) - 0.05
+    figure, (axis,) = canvas(4.6, 3.9)
+    axis.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
+    axis.vlines(table["confidence"], table["low"], table["high"], color=ACCENT, linewidth=1.6, alpha=0.6)
+    axis.plot(table["confidence"], table["value"], "o", color=ACCENT, markersize=5.5)
+    axis.set(title="Is a confident answer a right one?", xlabel="confidence", ylabel="share right",
+             xlim=(low, 1.02), ylim=(low, 1.04))
+    axis.text(0.97, 0.06, f"calibration error {metrics['calibration']['ece']:.3f}",
+              transform=axis.transAxes, ha="right")
+    show(figure, "Share of right answers by confidence, ten bins with 95% intervals; expected "
+                  f"calibration error {metrics['calibration']['ece']:.3f}.")
+
+
+def optimism(scores: dict[str, dict]) -> None:
+    """Cross-validated scores of the linear model under a random and a leak-proof split."""
+    names = {"random": "rows dealt at random", "grouped": "related rows kept together"}
+    figure, axes = canvas(7.6, 1.9, 2)
+    for axis, metric, title in zip(axes, ("accuracy", "macro_f1"), ("Accuracy", "Macro-F1"), strict=True):
+        for y, (way, color) in enumerate((("random", WARN), ("grouped", ACCENT))):
+            cell = scores[way][metric]
+            _dots(axis, y, cell, color)
+            axis.annotate(f"{cell['value']:.3f}", (cell["value"], y), (0, 7), textcoords="offset points",
+                          ha="center", fontsize=8.5)
+        axis.set_yticks([0, 1], names.values() if axis is axes[0] else ["", ""])
+        axis.set(title=title, ylim=(1.5, -0.7))
+        axis.margins(x=0.25)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    gap = scores["gap"]["macro_f1"]
+    dealt, kept = (scores[way]["macro_f1"]["value"] for way in ("random", "grouped"))
+    show(figure, f"The linear model under two splits: macro-F1 {dealt:.3f} with rows dealt at random, {kept:.3f} with "
+                 f"related rows kept together; difference {gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f}).")
+
+
+def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
+    """Share of wrong answers as more posts are answered; from `confidence.risk_coverage`."""
+    figure, (axis,) = canvas(7.6, 3.0)
+    axis.fill_between(table["coverage"], table["low"], table["high"], color=ACCENT, alpha=0.18, linewidth=0)
+    axis.plot(table["coverage"], table["value"], color=ACCENT, linewidth=2)
+    believed = table.loc[table["confidence"] >= abstain, "coverage"].max()
+    text = "the model is not sure enough of any"
+    if pd.notna(believed):
+        row = table[table["coverage"] == believed].iloc[0]
+        axis.plot(believed, row["value"], "o", color=WARN, markersize=8)
+        text = f"abstaining below {abstain:.2f}: {believed:.0%} answered, {row['value']:.0%} of them wrong"
+        axis.annotate(text, (believed, row["value"]), (-8, 22), textcoords="offset points", ha="right", color=WARN)
+    axis.set(title="The fewer posts are answered, the fewer answers are wrong", ylabel="share wrong",
+             xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(PercentFormatter(1))
+    last = table.iloc[-1]
+    show(figure, f"Share of wrong answers by share of posts answered, with 95% band: {last['value']:.0%} wrong when "
+                 f"all are answered; {text}.")
+
+
+def behaviour(table: pd.DataFrame) -> None:
+    """Share of failed cases by capability, the worst on top; from `behaviour.by_capability`."""
+    figure, (axis,) = canvas(7.6, 0.9 + 0.29 * len(table))
+    for y, (_, row) in enumerate(table.iterrows()):
+        _dots(axis, y, row, ACCENT)
+        axis.annotate(f"{row['failed']:.0f} of {row['cases']:.0f}", (1.0, y), (6, 0), textcoords="offset points",
+                      va="center", xycoords=("axes fraction", "data"), fontsize=8.5, color=QUIET)
+    axis.set_yticks(range(len(table)), table.index)
+    axis.invert_yaxis()
+    axis.set(title="Cases failed, by capability", xlim=(-0.02, 1.0))
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.grid(axis="y", visible=False)
+    show(figure, "Share of behavioural cases failed, with 95% intervals: " + "; ".join(
+        f"{name} {row['failed']:.0f} of {row['cases']:.0f}" for name, row in table.iterrows()) + ".")
+
+
+def slices(table: pd.DataFrame) -> None:
+    """Difference in accuracy between a part of the test and the rest; from `evaluation.slices`."""
+    if table.empty:
+        return
+    figure, (axis,) = canvas(7.6, 0.9 + 0.32 * len(table))
+    axis.axvline(0, color=QUIET, linewidth=1, linestyle="--")
+    for y, (_, row) in enumerate(table.iterrows()):
+        apart = row["high"] < 0 or row["low"] > 0
+        _dots(axis, y, row, ACCENT if apart else QUIET)
+    axis.set_yticks(range(len(table)), [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
+    axis.invert_yaxis()
+    axis.set(title="Accuracy on some posts against all others (blue: the interval leaves out 0)",
+             xlabel="difference in accuracy")
+    axis.grid(axis="y", visible=False)
+    show(figure, "Difference in accuracy to all other posts, worst first: " + "; ".join(
+        f"{name} {row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
+        for name, row in table.iterrows()) + ".")
+
+
+def words(explained: list[pd.DataFrame], heads: list[str]) -> None:
+    """Posts with each word shaded by what it did for the answer: red for it, blue against it.
+
+    `explained` comes from `explain.occlusion`; `heads` say of each post what was answered.
+    """
+    blocks = []
+    for head, table in zip(heads, explained, strict=True):
+        strongest = max(0.05, table["weight"].abs().max()) if len(table) else 1
+        spans = " ".join(
+            f'<span style="background-color:rgba({"200,56,79" if row.weight > 0 else "47,109,181"},'
+            f'{abs(row.weight) / strongest * 0.7:.2f})">{html.escape(row.word)}</span>'
+            for row in table.itertuples())
+        blocks.append(f'<p class="words"><b>{html.escape(head)}</b><br>{spans}</p>')
+    display(HTML("".join(blocks)))
+
+
+def drift(table: pd.DataFrame, task: Task) -> None:
+    """Predicted label shares and estimated accuracy over time; no line crosses a gap in collection."""
+    if table.empty:
+        return
+    figure, (left, right) = canvas(7.6, 3.2, 2)
+    for label in task.labels:
+        _segments(left, table[table["measure"] == str(label.number)], label.color)
+    ends = table[(table["period"] == table["period"].max()) & (table["measure"] != "accuracy")].sort_values("value")
+    heights = _spread(ends["value"].to_numpy(), 0.055 * max(0.2, table["value"][table["measure"] != "accuracy"].max()))
+    for (_, row), height in zip(ends.iterrows(), heights, strict=True):
+        left.annotate(row["measure"], (1.01, height), xycoords=("axes fraction", "data"), va="center",
+                      color=task.colors[int(row["measure"])], fontweight="bold")
+    left.set(title="Share of each predicted label", ylim=(0, None))
+    _segments(right, table[table["measure"] == "accuracy"], ACCENT)
+    right.set(title="Accuracy, estimated without labels", ylim=(0, 1.02))
+    for axis in (left, right):
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        dates(axis, pd.DatetimeIndex(table["period"]))
+    estimate = table[table["measure"] == "accuracy"]
+    show(figure, f"Predicted label shares over {len(estimate)} periods with {estimate['n'].sum():,} posts, and an "
+                 f"estimate of accuracy between {estimate['value'].min():.0%} and {estimate['value'].max():.0%}.")
+
+
+def _segments(axis: plt.Axes, rows: pd.DataFrame, color: str) -> None:
+    for _, part in rows.groupby("segment"):
+        axis.errorbar(part["period"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
+                      fmt="o-", color=color, markersize=4, linewidth=1.5, elinewidth=1.2, alpha=0.9)
+
+
+def _spread(values: np.ndarray, least: float) -> np.ndarray:
+    """Rising values moved up so that neighbours are at least `least` apart."""
+    placed = values.astype(float).copy()
+    for row in range(1, len(placed)):
+        placed[row] = max(placed[row], placed[row - 1] + least)
+    return placed

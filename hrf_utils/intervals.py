@@ -1,0 +1,62 @@
+"""How far a number can be trusted: 95% intervals, and how they are written.
+
+Most are percentile bootstraps that resample whole clusters of related rows (Efron and Tibshirani, "An
+introduction to the bootstrap", 1993). Metrics that share their resamples have paired differences.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+LEVEL = 0.95
+
+
+def resamples(clusters: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """Row weights of a cluster bootstrap.
+
+    Parameters
+    ----------
+    clusters : cluster number of each row, shape (n,)
+
+    Returns
+    -------
+    ndarray of float, shape (draws + 1, n): how often each row was drawn; the first row is all ones.
+    """
+    numbers = pd.factorize(clusters)[0]
+    count = numbers.max() + 1
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
+    return np.vstack([np.ones(len(numbers)), drawn[:, numbers]])
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Value, low and high of replicates whose first entry is the value itself."""
+    tail = (1 - LEVEL) / 2
+    finite = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (np.nan, np.nan)
+    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+
+
+def share(hits: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+    """Interval of a share: `hits` of shape (n,) under row weights (draws + 1, n).
+
+    Rows of weight 0 throughout do not count; without any row the share is not a number.
+    """
+    with np.errstate(invalid="ignore"):
+        return interval((weights @ np.asarray(hits, float)) / weights.sum(axis=1))
+
+
+def wilson(hits: int, n: int) -> dict[str, float]:
+    """Interval of a share of independent cases, of use at 0 and at 1 too (Wilson, 1927)."""
+    if not n:
+        return {"value": np.nan, "low": np.nan, "high": np.nan}
+    limits = binomtest(int(hits), int(n)).proportion_ci(LEVEL, method="wilson")
+    return {"value": hits / n, "low": limits.low, "high": limits.high}
+
+
+def show(cell: dict | None, percent: bool = False) -> str:
+    """An interval as a reader wants it: ``0.81 (0.79 to 0.84)``."""
+    if cell is None or cell["value"] is None or not np.isfinite(cell["value"]):
+        return "–"
+    form = "{:.0%}" if percent else "{:.3f}"
+    value, low, high = (form.format(cell[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

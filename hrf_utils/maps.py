@@ -1,0 +1,52 @@
+"""The clustered map of located incidents: one page, no request to any host."""
+
+import html
+import json
+from importlib.resources import files as package_files
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML, display
+
+from hrf_utils.places import state_shapes
+from hrf_utils.tasks import Task
+
+_TEMPLATE = Path(__file__).parent / "template" / "map.html"
+
+
+def map_page(incidents: pd.DataFrame, task: Task) -> str:
+    """A page with a clustered map of located US incidents, which asks no host for anything.
+
+    Leaflet and its cluster plugin are read from the packages that ship them.
+    """
+    placed = incidents.dropna(subset=["lat", "long"])
+    points = [{"lat": row.lat, "long": row.long, "label": row.label, "title": row.title,
+               "date": "no date" if pd.isna(row.incident_date) else str(row.incident_date)[:10],
+               "posts": row.posts, "exact": bool(row.city)}
+              for row in placed.itertuples()]
+    labels = [{"number": x.number, "name": x.name, "color": x.color} for x in task.labels if x.positive]
+    page = _TEMPLATE.read_text(encoding="utf8")
+    for name, text in (("LEAFLET_CSS", _asset("leaflet", "leaflet.css")),
+                       ("CLUSTER_CSS", _asset("leaflet_markercluster", "MarkerCluster.css")),
+                       ("LEAFLET_JS", _asset("leaflet", "leaflet.js")),
+                       ("CLUSTER_JS", _asset("leaflet_markercluster", "leaflet.markercluster.js")),
+                       ("STATES", _inert(state_shapes())), ("POINTS", _inert(points)),
+                       ("LABELS", _inert(labels))):
+        page = page.replace(f"/*{name}*/", text)
+    return page
+
+
+def show_map(page: str) -> None:
+    """Display a map page in a frame of its own."""
+    frame = ('<iframe class="map" title="Map of located incidents" sandbox="allow-scripts" '
+             f'style="width:100%;height:480px;border:0" srcdoc="{html.escape(page)}"></iframe>')
+    display(HTML(frame), metadata={"text/html": {"trusted": "map"}})
+
+
+def _asset(package: str, name: str) -> str:
+    return package_files(f"xstatic.pkg.{package}").joinpath("data", name).read_text(encoding="utf8")
+
+
+def _inert(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028")

@@ -1,0 +1,84 @@
+"""Temperature, thresholds, label sets and reading effort, against worlds whose answer is known."""
+
+import numpy as np
+import pytest
+
+from hrf_utils import confidence
+from hrf_utils.intervals import resamples
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Logits of 6,000 posts whose softmax is the truth, labels drawn from it, and ones as weights."""
+    rng = np.random.default_rng(7)
+    scores = rng.normal(0, 2, (6000, 6))
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(6, p=row) for row in chances])
+    return scores, chances, labels, np.ones((2, 6000))
+
+
+def test_the_temperature_undoes_overconfidence(world):
+    scores, _, labels, _ = world
+    assert confidence.fit_temperature(scores * 3, labels) == pytest.approx(3, rel=0.05)
+
+
+def test_label_sets_hold_the_truth_as_often_as_promised(world, force):
+    _, chances, labels, _ = world
+    threshold = confidence.fit_thresholds(chances[:1000], labels[:1000])["set"]
+    sets = confidence.label_sets(chances[1000:], threshold)
+    table = confidence.set_coverage(sets, labels[1000:], np.ones((2, 5000)), force)
+    assert table.loc["all", "value"] == pytest.approx(0.9, abs=0.02)
+    assert table["n"].iloc[1:].sum() == 5000 and table.loc["all", "size"] == pytest.approx(sets.sum(axis=1).mean())
+    assert confidence.label_sets(chances, 2.0).sum() == len(chances)
+
+
+def test_abstaining_keeps_the_share_right_that_was_asked(world):
+    _, chances, labels, _ = world
+    at = confidence.fit_thresholds(chances[:3000], labels[:3000], right=0.9)["abstain"]
+    kept = chances[3000:].max(axis=1) >= at
+    right = chances[3000:].argmax(axis=1) == labels[3000:]
+    assert right[kept].mean() == pytest.approx(0.9, abs=0.03) and 0 < kept.mean() < 1
+    assert confidence.fit_thresholds(np.full((50, 6), 1 / 6), np.full(50, 5), right=0.9)["abstain"] == 1.0
+
+
+def test_risk_falls_as_fewer_are_answered(world):
+    _, chances, labels, weights = world
+    table = confidence.risk_coverage(labels, chances.argmax(axis=1), chances.max(axis=1), weights)
+    assert table["value"].iloc[-1] == pytest.approx((chances.argmax(axis=1) != labels).mean())
+    assert table["value"].iloc[3] < table["value"].iloc[10] < table["value"].iloc[-1]
+    assert table["coverage"].iloc[-1] == 1
+
+
+def test_reading_effort_counts_what_must_be_read(force):
+    labels = np.array([5, 0, 5, 0, 0, 0, 0, 0, 0, 5])
+    chance = np.linspace(1, 0, 10)
+    table = confidence.reading_effort(labels, chance, force, np.ones((3, 10)))
+    assert table.loc["80%", "value"] == 1.0
+    table = confidence.reading_effort(labels, -np.abs(labels - 5.0), force, np.ones((3, 10)))
+    assert table["value"].tolist() == [0.3, 0.3, 0.3, 0.3]
+
+
+def test_calibration_error_of_a_calibrated_model_is_small():
+    rng = np.random.default_rng(4)
+    sure = rng.uniform(0.3, 1, 20_000)
+    right = rng.random(20_000) < sure
+    def error(said):
+        return confidence.calibration_error(np.zeros(20_000), np.where(right, 0, 1), said, np.ones((1, 20_000)))[0]
+    assert error(sure) < 0.02 and error(sure**0.25) > 0.1
+
+
+def test_reliability_bins_hold_equally_many_rows(made):
+    rows, predictions, weights = made
+    y, p, sure = (s.to_numpy() for s in (rows["label"], predictions["label"], predictions["confidence"]))
+    table = confidence.reliability(y, p, sure, weights)
+    assert len(table) == 10 and table["value"].mean() == pytest.approx((y == p).mean())
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert table["confidence"].is_monotonic_increasing
+
+
+def test_false_alarms_follow_bayes(force):
+    labels = np.array([5] * 100 + [0] * 100)
+    predicted = np.array([5] * 80 + [0] * 20 + [5] * 10 + [0] * 90)
+    weights = resamples(np.arange(200), 50)
+    table = confidence.false_alarms(labels, predicted, force, weights)
+    assert table.loc["1 in 100", "value"] == pytest.approx(0.1 * 0.99 / (0.1 * 0.99 + 0.8 * 0.01))

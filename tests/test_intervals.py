@@ -1,0 +1,34 @@
+"""Intervals behave as intervals should."""
+
+import numpy as np
+import pytest
+
+from hrf_utils.intervals import interval, resamples, share, wilson
+
+
+def test_clusters_are_drawn_whole(made):
+    rows, _, weights = made
+    for _, members in rows.groupby("group").indices.items():
+        assert (weights[:, members] == weights[:, members[:1]]).all()
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    rng, covered = np.random.default_rng(3), 0
+    for _ in range(300):
+        right = rng.random(150) < 0.8
+        weights = resamples(np.arange(150), 200, seed=int(rng.integers(1e9)))
+        cell = interval((weights @ right) / weights.sum(axis=1))
+        covered += cell["low"] <= 0.8 <= cell["high"]
+    assert 0.89 <= covered / 300 <= 0.98
+
+
+def test_wilson_knows_that_nought_of_ten_is_not_never():
+    cell = wilson(0, 10)
+    assert cell["value"] == cell["low"] == 0 and 0.2 < cell["high"] < 0.35
+    assert wilson(5, 10)["low"] == pytest.approx(1 - wilson(5, 10)["high"])
+    assert np.isnan(wilson(0, 0)["value"])
+
+
+def test_a_share_without_rows_is_not_a_number():
+    assert np.isnan(share(np.array([]), np.ones((5, 0)))["value"])
+    assert share(np.array([1, 0, 1, 1]), np.ones((5, 4))) == {"value": 0.75, "low": 0.75, "high": 0.75}
