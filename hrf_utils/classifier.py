@@ -1,7 +1,7 @@
 """A trained model as a folder: load it with its integrity checked, and predict.
 
-The folder is also of use without this project: a plain ``transformers`` folder, and ``model.onnx``
-with ``tokenizer.json`` and the label names in ``manifest.json``.
+The folder is also of use without this project: ``model.onnx`` with ``tokenizer.json`` and the label
+names in ``manifest.json``.
 """
 
 import json
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from hrf_utils import files, settings
@@ -46,7 +47,7 @@ def encoder_folder(encoder: str) -> str:
 
 
 def from_encoder(encoder: str, names: list[str]) -> tuple:
-    """A fresh sequence-classification model on an encoder, and its tokenizer.
+    """A fresh network on an encoder, and the encoder's tokenizer.
 
     Raises
     ------
@@ -54,6 +55,8 @@ def from_encoder(encoder: str, names: list[str]) -> tuple:
         If the encoder is neither a usable folder nor a hub id that can be reached.
     """
     import transformers
+
+    from hrf_utils import network
     quiet(transformers)
     where = encoder_folder(encoder)
     if Path(where).is_dir() and not any(Path(where).glob("*.safetensors")):
@@ -61,14 +64,13 @@ def from_encoder(encoder: str, names: list[str]) -> tuple:
                          "loaded")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            where, num_labels=len(names), id2label=dict(enumerate(names)), use_safetensors=True,
-            label2id={name: number for number, name in enumerate(names)},
-            ignore_mismatched_sizes=True)
+        model = transformers.AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float)
     except (OSError, ValueError) as error:
         raise InputError(f"ENCODER={encoder} is neither a folder with a model nor a hub id within "
                          "reach; ENCODER=minilm works offline") from error
-    return model, tokenizer
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: number for number, name in enumerate(names)}
+    return network.build(model, tokenizer, len(names)), tokenizer
 
 
 def quiet(transformers: object) -> None:
@@ -97,7 +99,7 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
 
     Parameters
     ----------
-    model, tokenizer : as ``transformers`` trained them
+    model, tokenizer : a trained network and its tokenizer
     manifest : what the folder should say about itself; ``task`` and ``labels`` are needed
     card : Markdown for ``README.md``
     tables : CSV files to keep beside the weights, by name
@@ -110,7 +112,8 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
     work = root / f".{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     try:
-        model.float().save_pretrained(work)
+        model.config.save_pretrained(work)
+        save_file(model.float().state_dict(), work / _WEIGHTS)
         tokenizer.save_pretrained(work)
         _export_onnx(model, tokenizer, work / "model.onnx")
         for name, table in tables.items():
@@ -131,15 +134,6 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
     return folder
 
 
-class _Logits(torch.nn.Module):
-    def __init__(self, model: torch.nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-
-
 def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
     """Export logits(input_ids, attention_mask) with free batch and sequence length."""
     import warnings
@@ -148,27 +142,32 @@ def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(_Logits(model.cpu().eval()), inputs, path, dynamo=True, verbose=False,
+        torch.onnx.export(model.cpu().eval(), inputs, path, dynamo=True, verbose=False,
                           input_names=["input_ids", "attention_mask"], output_names=["logits"],
                           dynamic_shapes=(free, free), external_data=False)
 
 
-def logits(model: torch.nn.Module, tokenizer: object, texts: list[str],
-           batch_size: int = 32) -> np.ndarray:
-    """Raw scores, shape (n, labels), in the order of `texts`; batches are sorted by length."""
+def logits(model: torch.nn.Module, tokenizer: object, texts: list[str], batch_size: int = 32,
+           halves: bool = False) -> np.ndarray:
+    """Raw scores, shape (n, labels), in the order of `texts`; batches are sorted by length.
+
+    With `halves` the scores of the reader and of the counter apart, shape (2, n, labels).
+    """
     model.eval()
     encoded = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"] if texts else []
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    scores = np.zeros((len(texts), model.config.num_labels), dtype=np.float32)
+    scores = np.zeros((2 if halves else 1, len(texts), len(model.config.id2label)), dtype=np.float32)
     bar = tqdm(total=len(texts), desc="predict", unit=" posts", disable=len(texts) < 500)
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start:start + batch_size]
-            batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt")
-            scores[rows] = model(**batch.to(model.device)).logits.float().cpu().numpy()
+            batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt").to(model.device)
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            answers = [model.reader(ids, mask).logits, model.counter(ids)] if halves else [model(ids, mask)]
+            scores[:, rows] = torch.stack(answers).float().cpu().numpy()
             bar.update(len(rows))
     bar.close()
-    return scores
+    return scores if halves else scores[0]
 
 
 def softmax(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -203,17 +202,20 @@ class Classifier:
             another task than `task`.
         """
         import transformers
+
+        from hrf_utils import network
         quiet(transformers)
         folder = Path(folder)
         manifest = _verified_manifest(folder)
         if task is not None and manifest["task"] != task:
             raise InputError(f"{folder} is a model for the task {manifest['task']}, not {task}")
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True)
-        if list(model.config.id2label.values()) != manifest["labels"]:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if list(config.id2label.values()) != manifest["labels"]:
             raise InputError(f"{folder}: config.json and manifest.json name different labels")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model = network.build(transformers.AutoModel.from_config(config), tokenizer, len(config.id2label))
+        model.load_state_dict(load_file(folder / _WEIGHTS))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(model.to(device), tokenizer, manifest, folder)
 
     def predict(self, texts: list[str] | pd.Series) -> pd.DataFrame:

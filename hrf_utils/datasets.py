@@ -1,6 +1,5 @@
 """Labels in, splits out: what a model may learn from and what it is judged by, kept apart."""
 
-import hashlib
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -186,8 +185,7 @@ def _hold(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _frozen_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    digests = [hashlib.sha256(text.encode("utf8")).hexdigest() for text in frame["text"]]
-    return frame[["dataset", "id", "label"]].assign(text_sha256=digests)
+    return frame[["dataset", "id", "label"]].assign(text_sha256=frame["text"].map(files.text_sha256))
 
 
 def split_path(task: Task, dataset: str, seed: int, test: str = "") -> Path:

@@ -21,9 +21,14 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_sha256(text: str) -> str:
+    """Hex SHA-256 of a text in UTF-8."""
+    return hashlib.sha256(text.encode("utf8", "surrogatepass")).hexdigest()
+
+
 def frame_sha256(frame: pd.DataFrame) -> str:
     """Hex SHA-256 of a frame's cells in the order given; the index does not count."""
-    return hashlib.sha256(frame.to_csv(index=False).encode("utf8", "surrogatepass")).hexdigest()
+    return text_sha256(frame.to_csv(index=False))
 
 
 @contextmanager

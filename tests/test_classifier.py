@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import transformers
 
-from hrf_utils import classifier, settings, training
+from hrf_utils import classifier, network, training
 from hrf_utils.classifier import Classifier, run_folder
 from hrf_utils.settings import InputError
 
@@ -26,9 +26,10 @@ def split():
     return pd.DataFrame(rows)
 
 
-def fit(split, force, encoder, **more):
-    options = {"epochs": 2, "learning_rate": 5e-3, "batch_size": 8} | more
-    return training.train(split, force, str(encoder), {"datasets": ["d"], "data_sha256": "0" * 64}, **options)
+def fit(split, force, encoder, seed=0, processes=1, **more):
+    recipe = training.Recipe(**{"epochs": 2, "learning_rate": 5e-3, "batch_size": 8} | more)
+    return training.train(split, force, str(encoder), {"datasets": ["d"], "data_sha256": "0" * 64}, recipe=recipe,
+                          seed=seed, processes=processes)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,7 @@ def folder(split, force, tiny_bert, tmp_path_factory):
     before = os.environ.get("HRF_HOME")
     os.environ["HRF_HOME"] = str(home)
     try:
-        return fit(split, force, tiny_bert, epochs=25, patience=25).folder
+        return fit(split, force, tiny_bert, epochs=25).folder
     finally:
         os.environ.pop("HRF_HOME") if before is None else os.environ.update(HRF_HOME=before)
 
@@ -66,16 +67,15 @@ def test_hostile_and_empty_input(folder):
 
 def test_the_folder_is_of_use_without_this_project(folder, split):
     texts = split["text"].tolist()[:10]
-    plain = transformers.pipeline("text-classification", model=str(folder))(texts)
-    names = json.loads((folder / "manifest.json").read_text())["labels"]
-    ours = Classifier.load(folder).predict(texts)["label"]
-    assert [row["label"] for row in plain] == [names[k] for k in ours]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    ours = Classifier.load(folder).predict(texts)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     batch = tokenizer(texts, padding=True, return_tensors="np")
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     for rows in (slice(0, 1), slice(0, 10)):
         scores = session.run(None, {k: batch[k][rows] for k in ("input_ids", "attention_mask")})[0]
-        assert scores.argmax(axis=1).tolist() == ours[rows].tolist()
+        chances = classifier.softmax(scores, manifest["temperature"])
+        np.testing.assert_allclose(chances, ours.filter(regex=r"^p\d").to_numpy()[rows], atol=1e-4)
 
 
 def test_the_manifest_says_what_was_trained(folder, split):
@@ -119,11 +119,52 @@ def test_a_label_without_training_row_is_named(split, force, tiny_bert):
         fit(split.assign(part=part), force, tiny_bert)
 
 
-def test_early_stopping_keeps_the_best_epoch(split, force, tiny_bert):
-    history = fit(split, force, tiny_bert, epochs=30, patience=2).history
-    assert len(history) < 30
-    manifest = json.loads((run_folder("force") / "manifest.json").read_text())
-    assert manifest["validation"]["macro_f1"] == history["macro_f1"].max()
+def test_a_killed_training_goes_on_and_ends_where_a_whole_one_does(split, force, tiny_bert, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(self, args, state, control, **kwargs):
+        if state.epoch > 1.5:
+            raise Killed
+    whole = fit(split, force, tiny_bert, epochs=3)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(training._Watch, "on_step_begin", die, raising=False)
+        fit(split, force, tiny_bert, epochs=3)
+    (work,) = whole.folder.parent.glob(".training-*")
+    (done,) = work.glob("checkpoint-*")
+    (work / "checkpoint-9999").mkdir()
+    steps = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Watch, "on_step_begin", lambda *_, **__: steps.append(1), raising=False)
+        again = fit(split, force, tiny_bert, epochs=3)
+    digests = [json.loads((f / "manifest.json").read_text())["model_sha256"] for f in (whole.folder, again.folder)]
+    assert digests[0] == digests[1] and len(again.history) == 3
+    assert len(steps) < len(whole.history) * 7 and done.name == "checkpoint-7"
+    assert not list(whole.folder.parent.glob(".training-*"))
+
+
+def test_two_processes_train_as_one(split, force, tiny_bert):
+    trained = fit(split, force, tiny_bert, epochs=20, batch_size=4, processes=2)
+    got = Classifier.load(trained.folder).predict(split["text"])
+    assert (got["label"] == split["label"]).mean() > 0.8 and len(trained.history) == 20
+    with pytest.raises(InputError, match="training in 2 processes failed.*the current model was kept"):
+        fit(split, force, tiny_bert, learning_rate=1e30, processes=2)
+    assert run_folder("force") == trained.folder
+
+
+def test_the_last_epoch_is_kept_so_that_validation_chooses_nothing(split, force, tiny_bert):
+    trained = fit(split, force, tiny_bert, epochs=3)
+    manifest = json.loads((trained.folder / "manifest.json").read_text())
+    got = Classifier.load(trained.folder).predict(split.loc[split["part"] == "validation", "text"])
+    assert manifest["validation"]["accuracy"] == pytest.approx((got["label"] == split["label"].loc[got.index]).mean())
+    assert set(manifest["thresholds"]) == {"set", "abstain"}
+
+
+def test_supplement_rows_train_and_stay_out_of_the_split(split, force, tiny_bert):
+    part = split["part"].where((split["label"] != 4) | (split["part"] != "train"), "supplement")
+    folder = fit(split.assign(part=part), force, tiny_bert).folder
+    assert json.loads((folder / "manifest.json").read_text())["rows"]["supplement"] == 9
+    assert set(pd.read_csv(folder / "split.csv")["part"]) == {"train", "validation"}
 
 
 def test_an_encoder_out_of_reach_says_what_works(split, force, tmp_path, monkeypatch):
@@ -187,8 +228,8 @@ def test_a_full_disk_keeps_the_current_model(split, force, tiny_bert, monkeypatc
     with pytest.raises(InputError, match="cannot write the model.*No space left"):
         fit(split, force, tiny_bert, epochs=1, seed=2)
     assert run_folder("force") == kept
-    assert sorted(p.name for p in settings.data_path("models", "force", "x").parent.iterdir()) == \
-        sorted([kept.name, "current"])
+    left = {p.name for p in kept.parent.iterdir() if not p.name.startswith(".training-")}
+    assert left == {kept.name, "current"}
 
 
 def test_class_weights():
@@ -197,8 +238,18 @@ def test_class_weights():
     np.testing.assert_allclose(training.class_weights(pd.Series([0] * 9 + [1]), 2, 0.0), [1, 1])
 
 
-def test_temperature_mends_overconfidence():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(3000, 3))
-    labels = np.array([rng.choice(3, p=row) for row in classifier.softmax(scores)])
-    assert training.fit_temperature(scores * 3, labels) == pytest.approx(3, rel=0.15)
+def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    net, tokenizer = classifier.from_encoder(str(tiny_bert), list("abcdef"))
+    texts, labels = split["text"].tolist() * 2, np.tile(split["label"], 2)
+    texts[0] = "shot shot shot police [SEP] calm"
+    ids = tokenizer(texts)["input_ids"]
+    network.fit_counter(net.counter, ids, labels)
+    tokens = [tokenizer.convert_ids_to_tokens(row) for row in ids]
+    pairs = [[*(t for t in row if t[0] != "["), *(f"{a} {b}" for a, b in zip(row, row[1:], strict=False)
+                                                  if "[" not in (a[0], b[0]))] for row in tokens]
+    plain = TfidfVectorizer(analyzer=lambda row: row, min_df=2, sublinear_tf=True)
+    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000).fit(plain.fit_transform(pairs), labels)
+    batch = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
+    np.testing.assert_allclose(net.counter(batch), model.decision_function(plain.transform(pairs)), atol=0.02)

@@ -1,0 +1,112 @@
+"""The network of a model: an encoder that reads, and beside it a linear model that counts.
+
+The reader is a pretrained encoder whose token vectors are averaged and classified. The counter is a
+logistic regression on TF-IDF of word pieces and their pairs. Both are calibrated, and the answer is
+the mean of their probabilities: they err on different posts. Everything is one `torch` module, so that
+one file of weights and one ONNX graph hold it all.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.feature_extraction.text import TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+BUCKETS = 2**18
+"""Pairs of word pieces are hashed into this many places after the single pieces."""
+_PRIME = 1_000_003
+
+
+class Reader(torch.nn.Module):
+    """An encoder with a linear head on the mean of its token vectors (Reimers and Gurevych, 2019)."""
+
+    def __init__(self, encoder: PreTrainedModel, labels: int):
+        super().__init__()
+        self.encoder, self.config = encoder, encoder.config
+        self.dropout = torch.nn.Dropout(0.1)
+        self.head = torch.nn.Linear(encoder.config.hidden_size, labels)
+        torch.nn.init.normal_(self.head.weight, std=0.02)
+        torch.nn.init.zeros_(self.head.bias)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor,
+                labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
+        vectors = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(vectors.dtype)
+        mean = (vectors * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return SequenceClassifierOutput(logits=self.head(self.dropout(mean)))
+
+
+class Counter(torch.nn.Module):
+    """TF-IDF of word pieces and their pairs times a weight for each label, as `fit_counter` fits it."""
+
+    def __init__(self, vocabulary: int, labels: int, special: list[int]):
+        super().__init__()
+        self.register_buffer("idf", torch.zeros(vocabulary + BUCKETS))
+        self.register_buffer("weight", torch.zeros(vocabulary + BUCKETS, labels))
+        self.register_buffer("bias", torch.zeros(labels))
+        self.register_buffer("special", torch.tensor(sorted(special)))
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        vocabulary = len(self.idf) - BUCKETS
+        counts = (input_ids.unsqueeze(-1) != self.special).all(-1)
+        pairs = vocabulary + (input_ids[:, :-1] * _PRIME + input_ids[:, 1:]) % BUCKETS
+        terms = torch.cat([input_ids, pairs], 1)
+        counts = torch.cat([counts, counts[:, :-1] & counts[:, 1:]], 1)
+        same = (terms.unsqueeze(2) == terms.unsqueeze(1)) & counts.unsqueeze(1)
+        frequency = same.sum(2).clamp(min=1).to(self.idf.dtype)
+        value = self.idf[terms] * (1 + frequency.log()) * counts
+        length = (value**2 / frequency).sum(1, keepdim=True).clamp(min=1e-12).sqrt()
+        share = value / (frequency * length)
+        return (share.unsqueeze(2) * self.weight[terms]).sum(1) + self.bias
+
+
+class Network(torch.nn.Module):
+    """The mean of what the reader and the counter think; logits are logarithms of probabilities."""
+
+    def __init__(self, reader: Reader, counter: Counter):
+        super().__init__()
+        self.reader, self.counter, self.config = reader, counter, reader.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.counter.bias.device
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (posts, labels) for token ids and their mask, both (posts, tokens)."""
+        read = self.reader(input_ids, attention_mask).logits.float().softmax(1)
+        counted = self.counter(input_ids).softmax(1)
+        return ((read + counted) / 2).clamp(min=1e-9).log()
+
+
+def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: int) -> Network:
+    """A network around an encoder, its head new and its counter empty."""
+    special = {tokenizer.pad_token_id, *tokenizer("")["input_ids"]}
+    encoder.pooler = None
+    return Network(Reader(encoder, labels), Counter(encoder.config.vocab_size, labels, list(special)))
+
+
+def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray, strength: float = 5) -> None:
+    """Fit the counter to token ids (n lists) and their labels (n,).
+
+    Terms that stand in one text only are left out; labels weigh as if all were equally frequent.
+    `strength` is the inverse of the L2 penalty.
+    """
+    special, vocabulary, terms = counter.special.numpy(), len(counter.idf) - BUCKETS, []
+    for ids in map(np.array, token_ids):
+        kept = ~np.isin(ids, special)
+        pairs = vocabulary + (ids[:-1] * _PRIME + ids[1:]) % BUCKETS
+        terms.append(np.concatenate([ids[kept], pairs[kept[:-1] & kept[1:]]]))
+    rows = np.repeat(np.arange(len(terms)), [len(found) for found in terms])
+    counts = sp.csr_array((np.ones(len(rows)), (rows, np.concatenate(terms))), (len(terms), len(counter.idf)))
+    known = np.flatnonzero(counts.astype(bool).sum(axis=0) > 1)
+    tfidf = TfidfTransformer(sublinear_tf=True)
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    model.fit(tfidf.fit_transform(counts[:, known]), labels)
+    weight, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        weight, bias = np.vstack([-weight / 2, weight / 2]), np.array([-bias[0] / 2, bias[0] / 2])
+    counter.idf[known] = torch.tensor(tfidf.idf_, dtype=torch.float)
+    counter.weight[known] = torch.tensor(weight.T, dtype=torch.float)
+    counter.bias.copy_(torch.tensor(bias, dtype=torch.float))
