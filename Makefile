@@ -67,12 +67,13 @@ pipeline: $(reports)/index.html
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
-ground := settings files text posts tasks store reports figures evaluation places
+ground := settings files text posts tasks store reports figures intervals places
 uses_1_scrape := $(ground) sources
 uses_2_label := $(ground) sources datasets labeling
-uses_3_train := $(ground) sources datasets classifier training
-uses_4_performance := $(ground) datasets classifier
-uses_5_incidents := $(ground) sources datasets classifier incidents
+uses_3_train := $(ground) sources datasets classifier network confidence cards training
+uses_4_performance := $(ground) sources datasets classifier network confidence cards evaluation evidence behaviour \
+  explain drift
+uses_5_incidents := $(ground) sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
 $(chapters:%=$(here)/%.ipynb): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -82,8 +83,8 @@ $(chapters:%=$(here)/%.ipynb): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.ar
 $(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4)
 $(here)/2_label.ipynb: $(here)/1_scrape.ipynb $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
-$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels
-$(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model
+$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task).csv)
+$(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.

@@ -66,8 +66,9 @@ def from_encoder(encoder: str, names: list[str]) -> tuple:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where)
         model = transformers.AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float)
     except (OSError, ValueError) as error:
-        raise InputError(f"ENCODER={encoder} is neither a folder with a model nor a hub id within "
-                         "reach; ENCODER=minilm works offline") from error
+        raise InputError(f"ENCODER={encoder} is neither a folder with a model (looked for in "
+                         f"{Path(where).absolute()}) nor a hub id within reach; ENCODER=minilm works "
+                         "offline") from error
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: number for number, name in enumerate(names)}
     return network.build(model, tokenizer, len(names)), tokenizer
@@ -118,8 +119,8 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
         _export_onnx(model, tokenizer, work / "model.onnx")
         for name, table in tables.items():
             table.to_csv(work / f"{name}.csv", index=False)
-        (work / "README.md").write_text(card, encoding="utf8")
         digests = {path.name: files.sha256(path) for path in sorted(work.iterdir())}
+        (work / "README.md").write_text(card, encoding="utf8")
         manifest = manifest | {"model_sha256": digests[_WEIGHTS], "files": digests}
         files.write_json(work / "manifest.json", manifest)
         folder = root / f"{manifest['trained_at'].replace(':', '')}-{digests[_WEIGHTS][:8]}"
@@ -132,6 +133,23 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
     with files.whole(root / "current") as temporary:
         temporary.write_text(folder.name + "\n", encoding="utf8")
     return folder
+
+
+def describe(folder: Path, card: str, metrics: dict) -> None:
+    """Put what the performance chapter found into a model folder: ``README.md`` and ``metrics.json``.
+
+    They are the only files that may change; no prediction depends on them.
+    """
+    files.write_json(folder / "metrics.json", metrics)
+    with files.whole(folder / "README.md") as temporary:
+        temporary.write_text(card, encoding="utf8")
+
+
+def earlier_run(task: str, before: str) -> Path | None:
+    """Folder of the run that was trained last before the run `before`, if there is one."""
+    root = run_folder(task, before).parent
+    names = sorted(path.parent.name for path in root.glob("[0-9]*/manifest.json") if path.parent.name < before)
+    return root / names[-1] if names else None
 
 
 def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:

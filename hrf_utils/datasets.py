@@ -72,6 +72,37 @@ def as_labels(labelled: Labelled, task: Task) -> pd.DataFrame:
                                   codebook_version=task.codebook_version)
 
 
+def supplement(task: Task, split: pd.DataFrame) -> pd.DataFrame:
+    """Starter posts that may train beside real ones: rows for the part ``supplement``.
+
+    None where the starter corpus is itself in the split or the task has none. Posts related to a row that
+    judges (test or validation) are left out, and so is the quarter that the starter source hands over
+    without its label.
+    """
+    if not task.starter.exists() or files.dataset_name(task.starter) in set(split["dataset"]):
+        return split.head(0)
+    read = read_labelled(task.starter, task)
+    rows = read.posts.merge(read.labels, on="id").assign(dataset=read.dataset, part="supplement")
+    judging = split.loc[split["part"].isin(["test", "validation"]), "text"]
+    group = near_duplicates(pd.concat([judging, rows["text"]], ignore_index=True))
+    fresh = ~np.isin(group[len(judging):], group[:len(judging)])
+    return rows.loc[fresh, [name for name in split.columns if name in rows]].reset_index(drop=True)
+
+
+def same_files(datasets: list[str], paths: list[Path]) -> None:
+    """Refuse labelled files that are not those a model was trained and tested on.
+
+    Raises
+    ------
+    InputError
+        If a file has changed since, or is another one.
+    """
+    for path in paths:
+        if files.dataset_name(path) not in datasets:
+            raise InputError(f"{path} is not the file that the model was trained and tested on "
+                             f"({', '.join(datasets)}); restore it or run `make train` again")
+
+
 def withheld(ids: pd.Series) -> np.ndarray:
     """Which quarter of a starter corpus comes without its label: by a hash of the id."""
     return pd.util.hash_array(ids.to_numpy(dtype=object)) % 4 == 0
@@ -226,6 +257,13 @@ def rows_of(split: pd.DataFrame, labels: pd.DataFrame, sha256: str) -> pd.DataFr
         raise InputError("the rows this model was trained and tested on are gone or have changed since; "
                          "run `make train` again")
     return rows
+
+
+def never_learned(run: Path, testing: pd.DataFrame) -> bool:
+    """Whether the model in the folder `run` learned from none of these test rows."""
+    split = pd.read_csv(run / "split.csv", dtype={"dataset": str, "id": str})
+    learned = split[split["part"].isin(["train", "validation"])]
+    return learned.merge(testing, on=["dataset", "id"]).empty
 
 
 def row_digest(rows: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hrf_utils import classifier, confidence, files, network
+from hrf_utils import cards, classifier, confidence, files, network
 from hrf_utils.settings import ROOT, InputError, data_path
 from hrf_utils.tasks import Task
 
@@ -141,7 +141,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation)
     labels = validation["label"].to_numpy()
     manifest = {
-        "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed,
+        "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": classifier.LONGEST,
         "temperature": temperature, "thresholds": thresholds,
         "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
         "validation": {"n": len(validation), **_scores(labels, scores)},
@@ -149,7 +149,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
         "commit": commit(), "versions": {name: version(name) for name in ("torch", "transformers")},
     } | about
     split = frame.loc[frame["part"] != "supplement", ["dataset", "id", "label", "part", "group"]]
-    folder = classifier.save(model, tokenizer, manifest, card(task, manifest), {"split": split, "history": history})
+    tables = {"split": split, "history": history}
+    folder = classifier.save(model, tokenizer, manifest, cards.card(task, manifest), tables)
     shutil.rmtree(work)
     return Trained(folder, history)
 
@@ -289,50 +290,6 @@ def commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
-
-
-def card(task: Task, manifest: dict) -> str:
-    """The model card, in Markdown."""
-    rows = manifest["rows"]
-    labels = "\n".join(f"- {label.number} {label.name}: {label.definition}" for label in task.labels)
-    return f"""---
-tags: [text-classification]
----
-# {task.title}
-
-Answers the question "{task.question}" for one short English post, trained on
-{manifest['trained_at'][:10]} from the encoder `{manifest['encoder']}`.
-
-## Labels
-{labels}
-
-## Data
-Data set {', '.join(manifest['datasets'])}: {rows.get('train', 0):,} rows to train on,
-{rows.get('validation', 0):,} for validation, {rows.get('test', 0):,} frozen for the test. Digest of
-rows and split: `{manifest['data_sha256']}`.
-
-## Performance
-On validation, which chose the epoch and is therefore optimistic: accuracy
-{manifest['validation']['accuracy']:.3f}, macro-F1 {manifest['validation']['macro_f1']:.3f}
-(n = {manifest['validation']['n']:,}). The figures to quote are those of the frozen test split, with
-intervals and baselines, in the performance report of the same run.
-
-## Intended use
-Ranking posts for a person to read, and counting with error bars.
-
-## Not intended
-No decision about a person or an account; no police deployment; no automatic reply; no language
-other than English. A label is what a text says, not proof that it happened.
-
-## Known failures
-Sarcasm, fiction that reads like news, several events in one post, who did it to whom, and anything
-the training data rarely shows.
-
-## Use without this project
-`transformers`: `pipeline("text-classification", model=FOLDER)`. ONNX Runtime: `model.onnx` takes
-`input_ids` and `attention_mask` from `tokenizer.json` (at most {classifier.LONGEST} tokens) and
-returns logits; divide them by {manifest['temperature']:.4f} before the softmax.
-"""
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_the_manifest_says_what_was_trained(folder, split):
     assert manifest["rows"] == {"train": 54, "validation": 18} and manifest["task"] == "force"
     assert manifest["parameters"]["epochs"] == 25 and len(manifest["model_sha256"]) == 64
     card = (folder / "README.md").read_text()
-    assert "## Not intended" in card and manifest["data_sha256"] in card
+    assert "## Prohibited use" in card and manifest["data_sha256"] in card
     assert not list(folder.glob("*.bin"))
 
 

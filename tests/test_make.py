@@ -105,9 +105,10 @@ def test_every_library_imported_is_pinned():
 
 
 def test_rooms_import_only_downward():
-    floors = [["pipeline"], ["training", "figures", "reports"],
-              ["sources", "labeling", "datasets", "classifier", "evaluation", "incidents"],
-              ["store", "tasks"], ["posts", "places"], ["files", "text"], ["settings"]]
+    floors = [["pipeline"], ["training", "evidence", "reports"],
+              ["sources", "labeling", "datasets", "classifier", "evaluation", "incidents", "behaviour"],
+              ["network", "confidence", "cards", "drift", "explain", "figures", "maps"],
+              ["store", "tasks"], ["posts", "places"], ["files", "text", "intervals"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
     for path in (ROOT / "hrf_utils").glob("[a-z]*.py"):
         for other in imports_of(path.read_text()):
@@ -182,7 +183,7 @@ def checkout(tmp_path_factory):
     for name in ("Makefile", "requirements.txt", "pyproject.toml", "notebooks", "hrf_utils"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
-    for name in ("tasks", "starter", "geo"):
+    for name in ("tasks", "starter", "geo", "behaviour"):
         shutil.copytree(ROOT / "data" / name, folder / "data" / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     (folder / "data" / "tasks" / "weather.yml").write_text(yaml.safe_dump(THIRD))
