@@ -51,7 +51,7 @@ def cases(task: Task) -> pd.DataFrame:
         row = table[bad].iloc[0]
         raise InputError(f"{path}: case {row['id']} expects {row['expected']!r}, which is neither a label of the "
                          "task nor an earlier case")
-    return table.assign(expected=numbers.astype(int))
+    return table.assign(expected=numbers.astype(int), capability=table["capability"].str.replace("_", " "))
 
 
 def run(cases: pd.DataFrame, predict: Callable[[pd.Series], pd.DataFrame]) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def by_capability(answered: pd.DataFrame) -> pd.DataFrame:
     """
     counted = answered[~answered["capability"].str.startswith(INVARIANCE) | (answered["of"] != "")]
     table = counted.groupby("capability")["failed"].agg(["size", "sum"])
-    return pd.DataFrame([{"capability": name.replace("_", " "), "cases": int(n), "failed": int(k)} | wilson(k, n)
+    return pd.DataFrame([{"capability": name, "cases": int(n), "failed": int(k)} | wilson(k, n)
                          for name, n, k in table.itertuples()]).sort_values("value", ascending=False) \
         .set_index("capability")
 

@@ -150,7 +150,7 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
         row = table[table["coverage"] == believed].iloc[0]
         axis.plot(believed, row["value"], "o", color=WARN, markersize=8)
         text = f"abstaining below {abstain:.2f}: {believed:.0%} answered, {row['value']:.0%} of them wrong"
-        axis.annotate(text, (believed, row["value"]), (-8, 22), textcoords="offset points", ha="right", color=WARN)
+        axis.annotate(text, (0.03, 0.9), xycoords="axes fraction", color=WARN, va="top")
     axis.set(title="The fewer posts are answered, the fewer answers are wrong", ylabel="share wrong",
              xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
     for side in (axis.xaxis, axis.yaxis):
@@ -187,8 +187,7 @@ def slices(table: pd.DataFrame) -> None:
         _dots(axis, y, row, ACCENT if apart else QUIET)
     axis.set_yticks(range(len(table)), [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
     axis.invert_yaxis()
-    axis.set(title="Accuracy on some posts against all others (blue: the interval leaves out 0)",
-             xlabel="difference in accuracy")
+    axis.set(title="Accuracy against all other posts", xlabel="difference (blue: the interval leaves out 0)")
     axis.grid(axis="y", visible=False)
     show(figure, "Difference in accuracy to all other posts, worst first: " + "; ".join(
         f"{name} {row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"

@@ -33,9 +33,12 @@ class Reader(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor,
                 labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
         vectors = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return SequenceClassifierOutput(logits=self.head(self.dropout(self.pool(vectors, attention_mask))))
+
+    def pool(self, vectors: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """One vector a post, from its token vectors: their mean."""
         mask = attention_mask.unsqueeze(-1).to(vectors.dtype)
-        mean = (vectors * mask).sum(1) / mask.sum(1).clamp(min=1)
-        return SequenceClassifierOutput(logits=self.head(self.dropout(mean)))
+        return (vectors * mask).sum(1) / mask.sum(1).clamp(min=1)
 
 
 class Counter(torch.nn.Module):

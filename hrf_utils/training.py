@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -156,13 +157,15 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
 
 
 def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str, recipe: Recipe, seed: int,
-        work: Path, targets: np.ndarray | None = None) -> tuple[network.Network, object, pd.DataFrame]:
+        work: Path, targets: np.ndarray | None = None, change: Callable[[network.Network, Trainer], None] | None = None,
+        ) -> tuple[network.Network, object, pd.DataFrame]:
     """Train the reader of a new network; checkpoints stand in `work`, from which a second call goes on.
 
     Parameters
     ----------
     learn, validation : rows with ``text`` and ``label``; ``weight`` (1 if absent) makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
+    change : what a study alters before the training starts
 
     Returns
     -------
@@ -180,6 +183,8 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
         eval_dataset=seen, data_collator=_Collate(tokenizer), compute_loss_func=_loss,
         compute_metrics=_metrics, callbacks=[_Watch()])
     trainer.remove_callback(transformers.PrinterCallback)
+    if change:
+        change(model, trainer)
     trainer.train(resume_from_checkpoint=_whole_checkpoint(work))
     model.reader = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return model, tokenizer, _history(trainer.state.log_history)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from hrf_utils import figures, reports
+from hrf_utils import maps, reports
 
 HOSTILE = ["<script>document.title='owned'</script>", "<img src=x onerror=\"document.title='owned'\">",
            "</pre><script>document.title='owned'</script>", "<iframe src=https://example.org></iframe>",
@@ -99,7 +99,7 @@ def map_page(force, tmp_path):
         "title": [*HOSTILE[:3], "no place"], "incident_date": ["2026-03-01"] * 4, "posts": [1, 2, 3, 1],
         "city": ["Tulsa", "Tulsa", "", ""]})
     path = tmp_path / "map.html"
-    path.write_text(figures.map_page(table, force), encoding="utf8")
+    path.write_text(maps.map_page(table, force), encoding="utf8")
     return path
 
 
