@@ -26,8 +26,9 @@ reports := $(home)/reports
 here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
+annex := A2_what_helped
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline
+work := scrape label train performance incidents pipeline study
 
 .PHONY: help data $(work) lab test lint notebooks clean FORCE
 
@@ -54,6 +55,7 @@ train: ## split without leaks, fine-tune a model (chapter 3)
 performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
+study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
 
 $(work): .venv/ready
 	@+HRF_LOCKED=1 python3 -m hrf_utils.pipeline hold $(home)/data/.lock $(MAKE) --no-print-directory $@
@@ -64,6 +66,7 @@ train: $(here)/3_train.html
 performance: $(here)/4_performance.html
 incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
+study: $(here)/A2_what_helped.html
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
@@ -72,10 +75,11 @@ uses_1_scrape := $(ground) sources
 uses_2_label := $(ground) sources datasets labeling
 uses_3_train := $(ground) sources datasets classifier network confidence cards training
 uses_4_performance := $(ground) sources datasets classifier network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) datasets classifier network confidence cards evaluation evidence training study
 uses_5_incidents := $(ground) sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
-$(chapters:%=$(here)/%.ipynb): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
+$(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
     data/tasks/$(task).yml $$(addsuffix .py,$$(addprefix hrf_utils/,$$(uses_$$*)))
 	@$(do) run $* $@
 
@@ -86,11 +90,13 @@ $(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/st
 $(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
+$(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task).csv)
+
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
 $(stamps)/fresh: FORCE .venv/ready $(public)
 	@$(do) stamp $(stamps)
 
-$(chapters:%=$(stamps)/%.arguments): $(stamps)/fresh
+$(patsubst %,$(stamps)/%.arguments,$(chapters) $(annex)): $(stamps)/fresh
 	@:
 $(stamps)/posts $(stamps)/decisions: $(stamps)/fresh $(here)/1_scrape.ipynb
 	@:

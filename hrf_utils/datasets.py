@@ -219,6 +219,15 @@ def _frozen_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[["dataset", "id", "label"]].assign(text_sha256=frame["text"].map(files.text_sha256))
 
 
+def not_frozen(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The rows of `frame` that are no test rows in the split file `path`; all where it does not exist."""
+    if not path.exists():
+        return frame.reset_index(drop=True)
+    frozen = pd.read_csv(path, dtype=str, keep_default_na=False)
+    keys = pd.MultiIndex.from_frame(frozen[["dataset", "id"]])
+    return frame[~pd.MultiIndex.from_frame(frame[["dataset", "id"]]).isin(keys)].reset_index(drop=True)
+
+
 def split_path(task: Task, dataset: str, seed: int, test: str = "") -> Path:
     """Where the frozen test rows of a data set stand; `test` names a given test data set."""
     name = f"{dataset}-test-{test}" if test else f"{dataset}-seed{seed}"

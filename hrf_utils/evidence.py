@@ -210,6 +210,27 @@ def words(explained: list[pd.DataFrame], heads: list[str]) -> None:
     display(HTML("".join(blocks)))
 
 
+def variants(table: pd.DataFrame, default: str) -> None:
+    """Differences of each variant to the default in accuracy and macro-F1; from `study.compare`."""
+    names = [name for name in table["method"].unique() if name != default]
+    if not names:
+        return
+    figure, axes = canvas(7.6, 1.0 + 0.3 * len(names), 2)
+    texts = []
+    for axis, measure in zip(axes, ("accuracy", "macro-F1"), strict=True):
+        rows = table[table["measure"] == measure].set_index("method")
+        axis.axvline(0, color=QUIET, linewidth=1, linestyle="--")
+        for y, name in enumerate(names):
+            value, low, high = rows.loc[name, ["by", "by_low", "by_high"]]
+            _dots(axis, y, {"value": value, "low": low, "high": high}, ACCENT if low > 0 or high < 0 else QUIET)
+            texts.append(f"{name}, {measure} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.set(title=f"Change in {measure}", ylim=(len(names) - 0.5, -0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.grid(axis="y", visible=False)
+    show(figure, "Change against the default recipe, with 95% intervals: " + "; ".join(texts) + ".")
+
+
 def drift(table: pd.DataFrame, task: Task) -> None:
     """Predicted label shares and estimated accuracy over time; no line crosses a gap in collection."""
     if table.empty:

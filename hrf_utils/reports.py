@@ -23,6 +23,7 @@ _FACTS = "application/vnd.hrf.facts+json"
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
+ANNEX = {"A2_what_helped": "What helped"}
 
 _ABOUT = {
     "1_scrape": "What came in, from where, when, and how much of it repeats.",
@@ -30,6 +31,7 @@ _ABOUT = {
     "3_train": "How the rows were split without leaks, and how the model learned.",
     "4_performance": "How good the model is, with intervals and baselines, and where it fails.",
     "5_incidents": "What the posts tell of: incidents with place, date and kind of force.",
+    "A2_what_helped": "Annex: which changes to the recipe help, cross-validated.",
 }
 
 
@@ -175,7 +177,7 @@ def _section(folder: Path, name: str) -> tuple[str, str]:
                     for number, text in cards)
     datasets = " ".join(metrics["provenance"]["datasets"])
     rows = "".join(f'<li><a href="{name}/{stem}.html">{title}</a>: {_ABOUT[stem]}</li>'
-                   for stem, title in CHAPTERS.items() if (folder / name / f"{stem}.html").exists())
+                   for stem, title in (CHAPTERS | ANNEX).items() if (folder / name / f"{stem}.html").exists())
     view = (f'<iframe class="map" title="Map of located incidents" sandbox="allow-scripts" '
             f'style="width:100%;height:420px" src="{name}/map.html"></iframe>'
             if (folder / name / "map.html").exists() else "")

@@ -100,8 +100,9 @@ def _held_out(rows: pd.DataFrame) -> np.ndarray:
     """Probabilities that a linear model of the other rows gives each row, shape (n, labels)."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")
     model = make_pipeline(words, LogisticRegression(C=5, class_weight="balanced", max_iter=1000))
+    folds = min(5, rows["label"].value_counts().min())
     return cross_val_predict(model, rows["text"], rows["label"], groups=rows["group"], method="predict_proba",
-                             cv=StratifiedGroupKFold(5, shuffle=True, random_state=0))
+                             cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0))
 
 
 def _softened(rows: pd.DataFrame, targets: np.ndarray) -> np.ndarray:
@@ -144,7 +145,7 @@ def fold_of(rows: pd.DataFrame, repeat: int, folds: int = 5) -> np.ndarray:
 
 
 def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat: int = 0, folds: int = 5,
-                epochs: float | None = None) -> np.ndarray:
+                epochs: float = 0) -> np.ndarray:
     """Logits for each row from a network that saw neither it nor a relative of it.
 
     Within each training part a tenth is kept for validation, as `training.train` has it.
@@ -153,7 +154,7 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
     ----------
     rows : ``dataset``, ``id``, ``text``, ``label``, ``group``
     name : of a variant
-    epochs : instead of the recipe's, for a quick try
+    epochs : instead of the recipe's, for a quick try; 0 for the recipe's
 
     Returns
     -------
@@ -177,7 +178,7 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
 def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Variant, recipe: training.Recipe,
               encoder: str, seed: int, work: Path) -> np.ndarray:
     rest = rows[~is_test].reset_index(drop=True)
-    held = fold_of(rest, seed, 10) == 0
+    held = fold_of(rest, seed, min(10, rest["label"].value_counts().min())) == 0
     parts = pd.concat([rest.assign(part=np.where(held, "validation", "train")), rows[is_test].assign(part="test")])
     extra = datasets.supplement(task, parts)
     if variant.starter is not None:
@@ -240,3 +241,16 @@ def compare(labels: np.ndarray, answers: dict[str, list[np.ndarray]], against: s
             rows.append({"method": name, "measure": measure} | interval(values)
                         | {"by": gap["value"], "by_low": gap["low"], "by_high": gap["high"]})
     return pd.DataFrame(rows)
+
+
+def as_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """The result of `compare` for readers: a row a method, its scores, and their differences with intervals."""
+    cells = compared.assign(
+        score=compared["value"].map("{:.3f}".format),
+        change=[f"{row.by:+.3f} ({row.by_low:+.3f} to {row.by_high:+.3f})" for row in compared.itertuples()])
+    wide = cells.pivot(index="method", columns="measure", values=["score", "change"])
+    order = [(kind, measure) for measure in compared["measure"].unique() for kind in ("score", "change")
+             if kind == "score" or not measure.startswith("F1")]
+    wide = wide.loc[compared["method"].unique(), order]
+    wide.columns = [measure if kind == "score" else f"{measure}, difference" for kind, measure in wide.columns]
+    return wide

@@ -1,0 +1,89 @@
+"""The study of variants: folds that do not leak, work that is kept, differences that are paired."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hrf_utils import datasets, study, training
+from hrf_utils.intervals import resamples
+
+WORDS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
+         4: "spray in my eyes", 5: "shot him dead"}
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """72 rows in pairs of relatives, no starter posts beside them, and a recipe for a tiny network."""
+    monkeypatch.setattr(training, "Recipe", partial(training.Recipe, learning_rate=5e-3, batch_size=8))
+    monkeypatch.setattr(datasets, "supplement", lambda task, split: split.head(0))
+    texts = [(f"{text} {'abcdef'[k // 2]}{'xy'[k % 2]}", label, label * 10 + k // 2)
+             for label, text in WORDS.items() for k in range(12)]
+    frame = pd.DataFrame(texts, columns=["text", "label", "group"])
+    return frame.assign(id=frame.index.astype(str), dataset="d")
+
+
+def test_folds_keep_relatives_together_and_differ_by_repeat(rows):
+    one, two = study.fold_of(rows, 0, 3), study.fold_of(rows, 1, 3)
+    assert pd.Series(one).groupby(rows["group"]).nunique().max() == 1 and set(one) == {0, 1, 2}
+    assert (one != two).any()
+
+
+def test_each_row_is_judged_once_by_a_network_that_did_not_see_it(rows, force, tiny_bert, monkeypatch):
+    seen, fit = [], training.fit
+    def watched(learn, held, *rest):
+        seen.append((learn, held))
+        return fit(learn, held, *rest)
+    monkeypatch.setattr(training, "fit", watched)
+    halves = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
+    assert halves.shape == (2, 72, 6) and np.abs(halves).sum(axis=(0, 2)).min() > 0
+    fold = study.fold_of(rows, 0, 3)
+    for number, (learn, held) in enumerate(seen):
+        judged = set(rows.loc[fold == number, "group"])
+        assert not judged & set(learn["group"]) and not judged & set(held["group"])
+        assert not set(learn["group"]) & set(held["group"])
+
+
+def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
+    fit, calls = training.fit, []
+    def twice(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+    monkeypatch.setattr(training, "fit", twice)
+    with pytest.raises(KeyboardInterrupt):
+        study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
+    first = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
+    assert len(calls) == 4
+    again = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
+    assert len(calls) == 4 and (first == again).all()
+
+
+@pytest.mark.parametrize("name", [name for name, variant in study.VARIANTS.items()
+                                  if variant.change or variant.soften or variant.weigh])
+def test_a_variant_changes_what_is_learned(rows, force, tiny_bert, name):
+    ours, theirs = (study.out_of_fold(rows, force, one, str(tiny_bert), folds=2, epochs=2) for one in (name, "default"))
+    assert np.isfinite(ours).all() and np.abs(ours[0] - theirs[0]).max() > 1e-3
+
+
+def test_differences_are_paired_and_repeats_averaged(force):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 6, 400)
+    good, poor = (np.where(rng.random(400) < p, labels, (labels + 1) % 6) for p in (0.9, 0.6))
+    weights = resamples(np.arange(400), 200)
+    table = study.compare(labels, {"poor": [poor, poor], "good": [good, poor]}, "poor", force, weights)
+    cell = table[(table["method"] == "good") & (table["measure"] == "accuracy")].iloc[0]
+    gap = ((good == labels).mean() - (poor == labels).mean()) / 2
+    assert cell["by"] == pytest.approx(gap) and 0 < cell["by_low"] < gap < cell["by_high"]
+    same = table[table["method"] == "poor"]
+    assert (same[["by", "by_low", "by_high"]] == 0).all().all()
+    assert study.as_table(table).index.tolist() == ["poor", "good"]
+
+
+def test_the_blend_is_a_mean_of_probabilities():
+    halves = np.array([[[0.0, 2.0]], [[3.0, 0.0]]])
+    half = study.blend(halves)
+    assert half.sum() == pytest.approx(1)
+    assert half == pytest.approx((study.blend(halves, 1.0) + study.blend(halves, 0.0)) / 2)
