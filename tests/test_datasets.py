@@ -181,3 +181,50 @@ def test_on_the_public_training_set(force, path):
     assert read.labels["label"].value_counts().sort_index().tolist() == [2124, 974, 151, 84, 268, 1399]
     split = datasets.make_split(read.posts.merge(read.labels[["id", "label"]], on="id"), path, seed=0)
     assert datasets.crossing(split).sum() == 0 and datasets.would_cross(split, 0)["random"].sum() > 50
+
+
+def test_supplement_never_resembles_a_row_that_judges(force):
+    starter = pd.read_csv(force.starter, dtype=str)
+    told = [f"{text} #breaking" for text in starter["text"].head(40)]
+    split = pd.DataFrame({"dataset": "real", "id": [str(k) for k in range(40)], "text": told, "label": 0,
+                          "part": ["test", "validation"] * 20, "group": range(40)})
+    rows = datasets.supplement(force, split)
+    assert set(rows["dataset"].str.split("-").str[1]) == {"force", "force_contrast"}
+    assert set(rows["part"]) == {"supplement"}
+    assert not set(rows.loc[rows["dataset"].str.startswith("starter-force-"), "id"]) & set(starter["id"].head(40))
+    withheld = starter.loc[datasets.withheld(starter["id"]), "id"]
+    assert not set(withheld) & set(rows.loc[rows["dataset"].str.startswith("starter-force-"), "id"])
+    assert rows["label"].isin(range(6)).all() and len(rows) > 2000
+
+
+def test_the_starter_corpus_does_not_supplement_itself(force):
+    rows = datasets.read_labelled(force.starter, force)
+    split = rows.posts.merge(rows.labels, on="id").assign(part="train", group=0)
+    got = datasets.supplement(force, split)
+    assert got["dataset"].str.startswith("starter-force_contrast-").all() and len(got) > 1000
+
+
+def test_frozen_rows_are_left_out_of_a_study(tmp_path):
+    frame = pd.DataFrame({"dataset": "d", "id": ["1", "2", "3"], "text": "t", "label": 0})
+    path = tmp_path / "split.csv"
+    assert len(datasets.not_frozen(frame, path)) == 3
+    frame.iloc[[1]][["dataset", "id", "label"]].to_csv(path, index=False)
+    assert datasets.not_frozen(frame, path)["id"].tolist() == ["1", "3"]
+
+
+def test_a_changed_labelled_file_is_refused(table):
+    path = table("rows.csv", text=["a", "b"], label=[0, 1])
+    datasets.same_files([files.dataset_name(path)], [path])
+    known = [files.dataset_name(path)]
+    table("rows.csv", text=["a", "c"], label=[0, 1])
+    with pytest.raises(InputError, match="rows.csv is not the file that the model was trained and tested on"):
+        datasets.same_files(known, [path])
+
+
+def test_a_model_that_learned_from_a_test_row_is_no_judge(tmp_path):
+    testing = pd.DataFrame({"dataset": "d", "id": ["1", "2"], "text": "t"})
+    split = pd.DataFrame({"dataset": "d", "id": ["1", "2", "9"], "part": ["test", "unused", "train"]})
+    split.to_csv(tmp_path / "split.csv", index=False)
+    assert datasets.never_learned(tmp_path, testing)
+    split.assign(part="validation").to_csv(tmp_path / "split.csv", index=False)
+    assert not datasets.never_learned(tmp_path, testing)
