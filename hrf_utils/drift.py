@@ -9,7 +9,9 @@ from hrf_utils.tasks import Task
 
 def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray, task: Task,
             draws: int = 500, least: int = 30) -> pd.DataFrame:
-    """Predicted label shares and estimated accuracy by day, week or month, whichever gives a readable number.
+    """Predicted label shares and estimated accuracy by day, week or month.
+
+    The unit is the finest in which four in five posts stand in periods with enough posts to be shown.
 
     The estimate is the mean calibrated confidence: what the accuracy would be if confidence still meant
     on these posts what it meant on the validation rows. No label is seen; where the posts are of another
@@ -28,9 +30,11 @@ def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray
     which no line is drawn), ``n``, ``measure`` (label number as text, or ``accuracy``), ``value``, ``low``, ``high``.
     """
     times = pd.to_datetime(posts["created_at"], utc=True).dt.tz_localize(None)
-    days = (times.max() - times.min()).days if times.notna().any() else 0
-    unit = "D" if days <= 45 else "W" if days <= 400 else "M"
-    period = times.dt.to_period(unit)
+    for unit in ("D", "W", "M"):
+        period = times.dt.to_period(unit)
+        counts = period.value_counts()
+        if counts[counts >= least].sum() >= 0.8 * counts.sum():
+            break
     rows, segment, last = [], 0, None
     for when in sorted(period.dropna().unique()):
         members = (period == when).to_numpy()

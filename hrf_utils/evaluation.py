@@ -10,7 +10,7 @@ from sklearn.svm import LinearSVC
 from tqdm import tqdm
 
 from hrf_utils.confidence import calibration_error
-from hrf_utils.intervals import interval, resamples
+from hrf_utils.intervals import interval, resamples, share
 from hrf_utils.tasks import Task
 
 
@@ -155,14 +155,15 @@ def compare(rows: pd.DataFrame, predictions: pd.DataFrame, others: dict[str, np.
 
 def on_clean_rows(rows: pd.DataFrame, predictions: pd.DataFrame, crossing: np.ndarray, task: Task,
                   weights: np.ndarray) -> dict:
-    """n, accuracy and macro-F1 on the test rows that have no relative in training."""
+    """n, accuracy, macro-F1 and yes-or-no accuracy on the test rows that have no relative in training."""
     clean = ~crossing
     if not clean.any():
-        return {"n": 0, "accuracy": None, "macro_f1": None}
-    scores = headline(rows["label"].to_numpy(int)[clean], predictions["label"].to_numpy(int)[clean],
-                      weights[:, clean], len(task.labels))
-    return {"n": int(clean.sum())} | {name: interval(values) for name, values in scores.items()}
-
+        return {"n": 0, "accuracy": None, "macro_f1": None, "binary_accuracy": None}
+    labels, predicted = rows["label"].to_numpy(int)[clean], predictions["label"].to_numpy(int)[clean]
+    scores = headline(labels, predicted, weights[:, clean], len(task.labels))
+    right = np.isin(labels, task.positive) == np.isin(predicted, task.positive)
+    return {"n": int(clean.sum())} | {name: interval(values) for name, values in scores.items()} \
+        | {"binary_accuracy": share(right, weights[:, clean])}
 
 
 def most_confident_errors(rows: pd.DataFrame, predictions: pd.DataFrame, n: int = 12) -> pd.DataFrame:

@@ -154,7 +154,7 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
     axis.set(title="The fewer posts are answered, the fewer answers are wrong", ylabel="share wrong",
              xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
     for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter(PercentFormatter(1))
+        side.set_major_formatter(PercentFormatter(1, decimals=0))
     last = table.iloc[-1]
     show(figure, f"Share of wrong answers by share of posts answered, with 95% band: {last['value']:.0%} wrong when "
                  f"all are answered; {text}.")
@@ -236,10 +236,14 @@ def drift(table: pd.DataFrame, task: Task) -> None:
     if table.empty:
         return
     figure, (left, right) = canvas(7.6, 3.2, 2)
-    for label in task.labels:
-        _segments(left, table[table["measure"] == str(label.number)], label.color)
+    whens = pd.Series(sorted(table["period"].unique()))
+    step = (whens.diff().min() if len(whens) > 1 else pd.Timedelta(days=7)) * 0.5 / len(task.labels)
+    middle = (len(task.labels) - 1) / 2
+    for label in task.labels:  # side by side, so that no interval covers another
+        rows = table[table["measure"] == str(label.number)]
+        _segments(left, rows.assign(period=rows["period"] + (label.number - middle) * step), label.color)
     ends = table[(table["period"] == table["period"].max()) & (table["measure"] != "accuracy")].sort_values("value")
-    heights = _spread(ends["value"].to_numpy(), 0.055 * max(0.2, table["value"][table["measure"] != "accuracy"].max()))
+    heights = _spread(ends["value"].to_numpy(), 0.075 * max(0.2, table["value"][table["measure"] != "accuracy"].max()))
     for (_, row), height in zip(ends.iterrows(), heights, strict=True):
         left.annotate(row["measure"], (1.01, height), xycoords=("axes fraction", "data"), va="center",
                       color=task.colors[int(row["measure"])], fontweight="bold")
@@ -247,8 +251,9 @@ def drift(table: pd.DataFrame, task: Task) -> None:
     _segments(right, table[table["measure"] == "accuracy"], ACCENT)
     right.set(title="Accuracy, estimated without labels", ylim=(0, 1.02))
     for axis in (left, right):
-        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         dates(axis, pd.DatetimeIndex(table["period"]))
+        axis.margins(x=0.12)
     estimate = table[table["measure"] == "accuracy"]
     show(figure, f"Predicted label shares over {len(estimate)} periods with {estimate['n'].sum():,} posts, and an "
                  f"estimate of accuracy between {estimate['value'].min():.0%} and {estimate['value'].max():.0%}.")
