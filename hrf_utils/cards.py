@@ -16,8 +16,8 @@ tags: [text-classification]
 # {task.title}
 
 Answers the question "{task.question}" for one short English post. Trained on {manifest['trained_at'][:10]}:
-the encoder `{manifest['encoder']}` reads, a linear model of word pieces and their pairs counts, and the answer is the
-mean of their calibrated probabilities.
+the encoder `{manifest['encoder']}` reads, a linear model of word pieces and their pairs counts, and the answer mixes
+their calibrated probabilities, two parts to one.
 
 ## Labels
 {labels}

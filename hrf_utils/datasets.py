@@ -72,24 +72,31 @@ def as_labels(labelled: Labelled, task: Task) -> pd.DataFrame:
                                   codebook_version=task.codebook_version)
 
 
+def invented(task: Task, beside: pd.DataFrame) -> pd.DataFrame:
+    """Labelled posts written for this project: the task's contrast sets, and its starter corpus.
+
+    A data set that already stands in `beside` is left out, and so is the quarter that the starter source
+    hands over unlabelled. The columns are those of `beside`, as far as there are such.
+    """
+    paths = [path for path in (task.starter, task.contrast)
+             if path.exists() and files.dataset_name(path) not in set(beside["dataset"])]
+    read = [read_labelled(path, task) for path in paths]
+    rows = [one.posts.merge(one.labels, on="id") for one in read]
+    return pd.concat([beside.head(0), *(one[[name for name in beside if name in one]] for one in rows)],
+                     ignore_index=True).astype({"label": int})
+
+
 def supplement(task: Task, split: pd.DataFrame) -> pd.DataFrame:
     """Invented posts that may train beside the rows of a split, in the part ``supplement``.
 
-    The task's contrast sets, and its starter corpus unless that is itself in the split; without the quarter
-    that the starter source hands over unlabelled, and without posts related to a row that judges (test or
-    validation).
+    Posts related to a row that judges (test or validation) are left out, and there are at most as many,
+    drawn at random, as rows that they stand beside.
     """
-    paths = [path for path in (task.starter, task.contrast)
-             if path.exists() and files.dataset_name(path) not in set(split["dataset"])]
-    if not paths:
-        return split.head(0)
-    read = [read_labelled(path, task) for path in paths]
-    rows = pd.concat([one.posts.merge(one.labels, on="id") for one in read], ignore_index=True)
-    rows = rows.assign(part="supplement")
+    rows = invented(task, split.drop(columns="group")).assign(part="supplement")
     judging = split.loc[split["part"].isin(["test", "validation"]), "text"]
     group = near_duplicates(pd.concat([judging, rows["text"]], ignore_index=True))
-    fresh = ~np.isin(group[len(judging):], group[:len(judging)])
-    return rows.loc[fresh, [name for name in split.columns if name in rows]].reset_index(drop=True)
+    rows = rows[~np.isin(group[len(judging):], group[:len(judging)])]
+    return rows.sample(min(len(rows), (split["part"] == "train").sum()), random_state=0).reset_index(drop=True)
 
 
 def same_files(datasets: list[str], paths: list[Path]) -> None:

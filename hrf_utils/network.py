@@ -1,8 +1,8 @@
 """The network of a model: an encoder that reads, and beside it a linear model that counts.
 
 The reader is a pretrained encoder whose token vectors are averaged and classified. The counter is a
-logistic regression on TF-IDF of word pieces and their pairs. Both are calibrated, and the answer is
-the mean of their probabilities: they err on different posts. Everything is one `torch` module, so that
+logistic regression on TF-IDF of word pieces and their pairs. Both are calibrated, and the answer mixes
+their probabilities: they err on different posts. Everything is one `torch` module, so that
 one file of weights and one ONNX graph hold it all.
 """
 
@@ -16,6 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 BUCKETS = 2**18
 """Pairs of word pieces are hashed into this many places after the single pieces."""
+READER_SHARE = 2 / 3
+"""How much of the answer is the reader's."""
 _PRIME = 1_000_003
 
 
@@ -66,7 +68,7 @@ class Counter(torch.nn.Module):
 
 
 class Network(torch.nn.Module):
-    """The mean of what the reader and the counter think; logits are logarithms of probabilities."""
+    """Two thirds of what the reader thinks and one of what the counter does; logits are log probabilities."""
 
     def __init__(self, reader: Reader, counter: Counter):
         super().__init__()
@@ -80,7 +82,7 @@ class Network(torch.nn.Module):
         """Logits of shape (posts, labels) for token ids and their mask, both (posts, tokens)."""
         read = self.reader(input_ids, attention_mask).logits.float().softmax(1)
         counted = self.counter(input_ids).softmax(1)
-        return ((read + counted) / 2).clamp(min=1e-9).log()
+        return (READER_SHARE * read + (1 - READER_SHARE) * counted).clamp(min=1e-9).log()
 
 
 def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: int) -> Network:

@@ -206,7 +206,7 @@ def linear(rows: pd.DataFrame, repeat: int = 0, folds: int = 5) -> np.ndarray:
     return answer
 
 
-def blend(halves: np.ndarray, share: float = 0.5) -> np.ndarray:
+def blend(halves: np.ndarray, share: float = network.READER_SHARE) -> np.ndarray:
     """Probabilities of reader and counter (2, n, labels) mixed; `share` is the reader's; (n, labels)."""
     read, counted = map(classifier.softmax, halves)
     return share * read + (1 - share) * counted

@@ -36,8 +36,8 @@ class Recipe:
     class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
     """
 
-    epochs: float = 4
-    learning_rate: float = 2e-4
+    epochs: float = 3
+    learning_rate: float = 1e-4
     batch_size: int = 32
     class_weight_power: float = 0.5
 
@@ -201,7 +201,7 @@ def _whole_checkpoint(work: Path) -> bool:
 
 def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame,
               validation: pd.DataFrame) -> tuple[float, dict[str, float], np.ndarray]:
-    """Fit the counter to `learn`, make both halves of the network calibrated, and then their mean.
+    """Fit the counter to `learn`, make both halves of the network calibrated, and then their mixture.
 
     Returns
     -------

@@ -188,6 +188,8 @@ def test_supplement_never_resembles_a_row_that_judges(force):
     told = [f"{text} #breaking" for text in starter["text"].head(40)]
     split = pd.DataFrame({"dataset": "real", "id": [str(k) for k in range(40)], "text": told, "label": 0,
                           "part": ["test", "validation"] * 20, "group": range(40)})
+    learn = pd.DataFrame({"dataset": "real", "id": [f"t{k}" for k in range(9999)], "text": "", "label": 0})
+    split = pd.concat([split, learn.assign(part="train", group=0)])
     rows = datasets.supplement(force, split)
     assert set(rows["dataset"].str.split("-").str[1]) == {"force", "force_contrast"}
     assert set(rows["part"]) == {"supplement"}
@@ -195,6 +197,7 @@ def test_supplement_never_resembles_a_row_that_judges(force):
     withheld = starter.loc[datasets.withheld(starter["id"]), "id"]
     assert not set(withheld) & set(rows.loc[rows["dataset"].str.startswith("starter-force-"), "id"])
     assert rows["label"].isin(range(6)).all() and len(rows) > 2000
+    assert len(datasets.supplement(force, split.head(240))) == 200
 
 
 def test_the_starter_corpus_does_not_supplement_itself(force):

@@ -86,4 +86,4 @@ def test_the_blend_is_a_mean_of_probabilities():
     halves = np.array([[[0.0, 2.0]], [[3.0, 0.0]]])
     half = study.blend(halves)
     assert half.sum() == pytest.approx(1)
-    assert half == pytest.approx((study.blend(halves, 1.0) + study.blend(halves, 0.0)) / 2)
+    assert half == pytest.approx((2 * study.blend(halves, 1.0) + study.blend(halves, 0.0)) / 3)
