@@ -130,7 +130,6 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     frame = frame.reset_index(drop=True)
     learn = frame[frame["part"].isin(["train", "supplement"])]
     validation = frame[frame["part"] == "validation"]
-    class_weights(learn["label"], len(task.labels), 0)
     job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps([encoder, asdict(recipe), seed])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
     arguments = (learn[["text", "label"]], validation[["text", "label"]], task.names, encoder, recipe, seed, work)
