@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from hrf_utils.evaluation import positive_chance
-from hrf_utils.figures import ACCENT, QUIET, WARN, canvas, dates, label_of, show
+from hrf_utils.figures import ACCENT, QUIET, WARN, canvas, label_of, show
 from hrf_utils.tasks import Task
 
 
@@ -232,36 +232,40 @@ def variants(table: pd.DataFrame, default: str) -> None:
 
 
 def drift(table: pd.DataFrame, task: Task) -> None:
-    """Predicted label shares and estimated accuracy over time; no line crosses a gap in collection."""
+    """Predicted label shares and estimated accuracy by period; a gap in collection is a gap in the line."""
     if table.empty:
         return
-    figure, (left, right) = canvas(7.6, 3.2, 2)
-    whens = pd.Series(sorted(table["period"].unique()))
-    step = (whens.diff().min() if len(whens) > 1 else pd.Timedelta(days=7)) * 0.5 / len(task.labels)
-    middle = (len(task.labels) - 1) / 2
+    figure, (left, right) = canvas(7.6, 3.4, 2)
+    periods = table[["period", "segment"]].drop_duplicates().sort_values("period", ignore_index=True)
+    periods["at"] = periods.index + periods["segment"]
+    table = table.merge(periods, on=["period", "segment"])
+    middle, step = (len(task.labels) - 1) / 2, 0.6 / len(task.labels)
     for label in task.labels:  # side by side, so that no interval covers another
         rows = table[table["measure"] == str(label.number)]
-        _segments(left, rows.assign(period=rows["period"] + (label.number - middle) * step), label.color)
-    ends = table[(table["period"] == table["period"].max()) & (table["measure"] != "accuracy")].sort_values("value")
-    heights = _spread(ends["value"].to_numpy(), 0.075 * max(0.2, table["value"][table["measure"] != "accuracy"].max()))
+        _segments(left, rows.assign(at=rows["at"] + (label.number - middle) * step), label.color)
+    shares = table[table["measure"] != "accuracy"]
+    ends = shares[shares["at"] == shares["at"].max()].sort_values("value")
+    heights = _spread(ends["value"].to_numpy(), 0.075 * max(0.2, shares["high"].max()))
     for (_, row), height in zip(ends.iterrows(), heights, strict=True):
         left.annotate(row["measure"], (1.01, height), xycoords=("axes fraction", "data"), va="center",
                       color=task.colors[int(row["measure"])], fontweight="bold")
     left.set(title="Share of each predicted label", ylim=(0, None))
-    _segments(right, table[table["measure"] == "accuracy"], ACCENT)
+    estimate = table[table["measure"] == "accuracy"]
+    _segments(right, estimate, ACCENT)
     right.set(title="Accuracy, estimated without labels", ylim=(0, 1.02))
+    shown = periods.iloc[::-(-len(periods) // 6)]
     for axis in (left, right):
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        dates(axis, pd.DatetimeIndex(table["period"]))
-        axis.margins(x=0.12)
-    estimate = table[table["measure"] == "accuracy"]
+        axis.set_xticks(shown["at"], shown["period"].dt.strftime("%d %b\n%Y"))
+        axis.set_xlim(-0.6, periods["at"].max() + 0.6)
+        axis.grid(axis="x", visible=False)
     show(figure, f"Predicted label shares over {len(estimate)} periods with {estimate['n'].sum():,} posts, and an "
                  f"estimate of accuracy between {estimate['value'].min():.0%} and {estimate['value'].max():.0%}.")
 
 
 def _segments(axis: plt.Axes, rows: pd.DataFrame, color: str) -> None:
     for _, part in rows.groupby("segment"):
-        axis.errorbar(part["period"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
+        axis.errorbar(part["at"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                       fmt="o-", color=color, markersize=4, linewidth=1.5, elinewidth=1.2, alpha=0.9)
 
 
