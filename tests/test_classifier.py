@@ -238,11 +238,12 @@ def test_class_weights():
     np.testing.assert_allclose(training.class_weights(pd.Series([0] * 9 + [1]), 2, 0.0), [1, 1])
 
 
-def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert):
+@pytest.mark.parametrize("count", [6, 2])
+def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert, count):
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    net, tokenizer = classifier.from_encoder(str(tiny_bert), list("abcdef"))
-    texts, labels = split["text"].tolist() * 2, np.tile(split["label"], 2)
+    net, tokenizer = classifier.from_encoder(str(tiny_bert), list("abcdef"[:count]))
+    texts, labels = split["text"].tolist() * 2, np.tile(split["label"], 2) % count
     texts[0] = "shot shot shot police [SEP] calm"
     ids = tokenizer(texts)["input_ids"]
     network.fit_counter(net.counter, ids, labels)
@@ -252,4 +253,5 @@ def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert):
     plain = TfidfVectorizer(analyzer=lambda row: row, min_df=2, sublinear_tf=True)
     model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000).fit(plain.fit_transform(pairs), labels)
     batch = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
-    np.testing.assert_allclose(net.counter(batch), model.decision_function(plain.transform(pairs)), atol=0.02)
+    chances = classifier.softmax(net.counter(batch).numpy())
+    np.testing.assert_allclose(chances, model.predict_proba(plain.transform(pairs)), atol=0.005)
