@@ -28,7 +28,7 @@ from hrf_utils.tasks import Task
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model learns. The defaults are what helped; the annex ``A2_what_helped`` has the figures.
+    """How a model learns; the annex ``A2_what_helped`` compares changes to the defaults.
 
     epochs : passes over the training rows
     learning_rate : at its peak, after a warm-up over a tenth of the steps
