@@ -31,7 +31,7 @@ class Variant:
 
     what : the change, for a reader
     recipe : fields of `training.Recipe` that differ
-    starter : labels whose starter posts train as a supplement; None for all
+    supplement : labels whose invented posts train beside the rows; None for all
     soften : turns the target probabilities (n, labels) of the training rows into others
     weigh : gives a weight to each training row
     change : alters the network and the trainer before they start
@@ -39,7 +39,7 @@ class Variant:
 
     what: str
     recipe: dict = field(default_factory=dict)
-    starter: tuple[int, ...] | None = None
+    supplement: tuple[int, ...] | None = None
     soften: Callable[[pd.DataFrame, np.ndarray], np.ndarray] | None = None
     weigh: Callable[[pd.DataFrame], np.ndarray] | None = None
     change: Callable[[network.Network, Trainer], None] | None = None
@@ -128,8 +128,8 @@ VARIANTS = {
     "doubted labels out": Variant("the one in twenty least likely labels do not train", weigh=_doubted),
     "slower lower layers": Variant("learning rate falls by 0.85 a layer from the top", change=_slower_below),
     "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
-    "no supplement": Variant("no starter posts", starter=()),
-    "supplement of ranks 2 to 4": Variant("starter posts of ranks 2 to 4 alone", starter=(2, 3, 4)),
+    "no supplement": Variant("no invented posts beside the labelled rows", supplement=()),
+    "supplement of ranks 2 to 4": Variant("invented posts of ranks 2 to 4 alone", supplement=(2, 3, 4)),
     "twice the rate": Variant("learning rate 2e-4", {"learning_rate": 2e-4}),
     "two epochs less": Variant("two epochs less", {"epochs": training.Recipe.epochs - 2}),
 }
@@ -181,8 +181,8 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
     held = fold_of(rest, seed, min(10, rest["label"].value_counts().min())) == 0
     parts = pd.concat([rest.assign(part=np.where(held, "validation", "train")), rows[is_test].assign(part="test")])
     extra = datasets.supplement(task, parts)
-    if variant.starter is not None:
-        extra = extra[extra["label"].isin(variant.starter)]
+    if variant.supplement is not None:
+        extra = extra[extra["label"].isin(variant.supplement)]
     extra = extra.assign(group=-1 - np.arange(len(extra)))
     learn = pd.concat([parts[parts["part"] == "train"], extra], ignore_index=True).astype({"label": int, "group": int})
     if variant.weigh:
@@ -244,13 +244,24 @@ def compare(labels: np.ndarray, answers: dict[str, list[np.ndarray]], against: s
 
 
 def as_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """The result of `compare` for readers: a row a method, its scores, and their differences with intervals."""
-    cells = compared.assign(
-        score=compared["value"].map("{:.3f}".format),
-        change=[f"{row.by:+.3f} ({row.by_low:+.3f} to {row.by_high:+.3f})" for row in compared.itertuples()])
-    wide = cells.pivot(index="method", columns="measure", values=["score", "change"])
-    order = [(kind, measure) for measure in compared["measure"].unique() for kind in ("score", "change")
-             if kind == "score" or not measure.startswith("F1")]
-    wide = wide.loc[compared["method"].unique(), order]
-    wide.columns = [measure if kind == "score" else f"{measure}, difference" for kind, measure in wide.columns]
-    return wide
+    """The result of `compare` for readers: a row a method, accuracy and macro-F1 with their differences."""
+    cells = compared[~compared["measure"].str.startswith("F1")].pivot(index="method", columns="measure")
+    columns = {}
+    for measure in ("accuracy", "macro-F1"):
+        columns[measure] = cells["value", measure].map("{:.3f}".format)
+        columns[f"{measure}, difference"] = [_signed(*row) for row in zip(
+            cells["by", measure], cells["by_low", measure], cells["by_high", measure], strict=True)]
+    return pd.DataFrame(columns).loc[compared["method"].unique()]
+
+
+def by_label(compared: pd.DataFrame, method: str, task: Task) -> pd.DataFrame:
+    """F1 of each label under one method of `compare`, pooled over folds, with the difference and its interval."""
+    rows = compared[(compared["method"] == method) & compared["measure"].str.startswith("F1")]
+    return pd.DataFrame({
+        "label": [f"{label.number}  {label.name}" for label in task.labels],
+        "F1": [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()],
+        "difference": [_signed(row.by, row.by_low, row.by_high) for row in rows.itertuples()]}).set_index("label")
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -80,6 +80,9 @@ def test_differences_are_paired_and_repeats_averaged(force):
     same = table[table["method"] == "poor"]
     assert (same[["by", "by_low", "by_high"]] == 0).all().all()
     assert study.as_table(table).index.tolist() == ["poor", "good"]
+    assert study.as_table(table).loc["poor", "macro-F1, difference"] == "+0.000 (+0.000 to +0.000)"
+    first = table[(table["method"] == "good") & (table["measure"] == "F1 0")].iloc[0]
+    assert study.by_label(table, "good", force)["F1"].iloc[0].startswith(f"{first['value']:.3f} (")
 
 
 def test_the_blend_is_a_mean_of_probabilities():
