@@ -73,9 +73,9 @@ endif
 ground := settings files text posts tasks store reports figures intervals places
 uses_1_scrape := $(ground) sources
 uses_2_label := $(ground) sources datasets labeling
-uses_3_train := $(ground) sources datasets classifier network confidence cards training
-uses_4_performance := $(ground) sources datasets classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) datasets classifier network confidence cards evaluation evidence training study
+uses_3_train := $(ground) sources datasets splits classifier network confidence cards training
+uses_4_performance := $(ground) sources splits classifier network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) datasets splits classifier network confidence cards evaluation evidence training study
 uses_5_incidents := $(ground) sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:

@@ -9,7 +9,8 @@ def card(task: Task, manifest: dict, metrics: dict | None = None) -> str:
     """The card in Markdown: after training alone, or with the `metrics` of the performance chapter."""
     labels = "\n".join(f"- {label.number} {label.name}: {label.definition}" for label in task.labels)
     rows = manifest["rows"]
-    extra = f", and {rows['supplement']:,} invented posts beside them" if "supplement" in rows else ""
+    names = ", ".join(manifest["supplement"])
+    extra = f", and {rows['supplement']:,} invented posts ({names}) beside them" if names else ""
     return f"""---
 tags: [text-classification]
 ---

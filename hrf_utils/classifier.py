@@ -145,11 +145,16 @@ def describe(folder: Path, card: str, metrics: dict) -> None:
         temporary.write_text(card, encoding="utf8")
 
 
-def earlier_run(task: str, before: str) -> Path | None:
-    """Folder of the run that was trained last before the run `before`, if there is one."""
-    root = run_folder(task, before).parent
-    names = sorted(path.parent.name for path in root.glob("[0-9]*/manifest.json") if path.parent.name < before)
-    return root / names[-1] if names else None
+def earlier_run(model: "Classifier") -> Path | None:
+    """Folder of the run trained last before `model` that is whole, of today's form, and has its labels."""
+    for folder in sorted(model.folder.parent.glob("[0-9]*"), reverse=True):
+        if folder.name < model.name:
+            try:
+                if _verified_manifest(folder)["labels"] == model.manifest["labels"]:
+                    return folder
+            except InputError:
+                continue
+    return None
 
 
 def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
@@ -261,6 +266,8 @@ def _verified_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf8"))
         digests, _ = manifest["files"], (manifest["task"], manifest["labels"], manifest["temperature"])
+        if "thresholds" not in manifest:
+            raise InputError(f"{folder} was trained by an earlier version of this project; run `make train`")
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
     for pickle in (p for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pkl", ".pickle"}):

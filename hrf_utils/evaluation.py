@@ -118,10 +118,14 @@ def headline(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray,
 
 
 
+def words() -> TfidfVectorizer:
+    """TF-IDF of words and pairs of words."""
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")
+
+
 def linear_svm() -> Pipeline:
-    """The baseline that every text classifier has to beat: TF-IDF of words and pairs, linear SVM."""
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")
-    return make_pipeline(words, LinearSVC(class_weight="balanced", random_state=0))
+    """The baseline that every text classifier has to beat: a linear SVM on `words`."""
+    return make_pipeline(words(), LinearSVC(class_weight="balanced", random_state=0))
 
 
 def baselines(learn: pd.DataFrame, test: pd.DataFrame, task: Task) -> dict[str, np.ndarray]:

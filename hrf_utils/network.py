@@ -34,6 +34,7 @@ class Reader(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor,
                 labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
+        """Logits of shape (posts, labels); `labels` are named for `Trainer`, which computes the loss itself."""
         vectors = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return SequenceClassifierOutput(logits=self.head(self.dropout(self.pool(vectors, attention_mask))))
 
@@ -81,8 +82,13 @@ class Network(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits of shape (posts, labels) for token ids and their mask, both (posts, tokens)."""
         read = self.reader(input_ids, attention_mask).logits.float().softmax(1)
-        counted = self.counter(input_ids).softmax(1)
-        return (READER_SHARE * read + (1 - READER_SHARE) * counted).clamp(min=1e-9).log()
+        return mix(read, self.counter(input_ids).softmax(1)).clip(1e-9).log()
+
+
+def mix(read: torch.Tensor | np.ndarray, counted: torch.Tensor | np.ndarray,
+        share: float = READER_SHARE) -> torch.Tensor | np.ndarray:
+    """Probabilities of reader and counter as one; `share` is the reader's."""
+    return share * read + (1 - share) * counted
 
 
 def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: int) -> Network:
@@ -92,11 +98,10 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     return Network(Reader(encoder, labels), Counter(encoder.config.vocab_size, labels, list(special)))
 
 
-def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray, strength: float = 5) -> None:
+def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray) -> None:
     """Fit the counter to token ids (n lists) and their labels (n,).
 
     Terms that stand in one text only are left out; labels weigh as if all were equally frequent.
-    `strength` is the inverse of the L2 penalty.
     """
     special, vocabulary, terms = counter.special.numpy(), len(counter.idf) - BUCKETS, []
     for ids in map(np.array, token_ids):
@@ -107,7 +112,7 @@ def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray
     counts = sp.csr_array((np.ones(len(rows)), (rows, np.concatenate(terms))), (len(terms), len(counter.idf)))
     known = np.flatnonzero(counts.astype(bool).sum(axis=0) > 1)
     tfidf = TfidfTransformer(sublinear_tf=True)
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000)
     model.fit(tfidf.fit_transform(counts[:, known]), labels)
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:

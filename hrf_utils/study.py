@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
-from hrf_utils import classifier, datasets, evaluation, files, network, settings, training
+from hrf_utils import classifier, datasets, evaluation, files, network, settings, splits, training
 from hrf_utils.intervals import interval
 from hrf_utils.tasks import Task
 
@@ -98,8 +97,7 @@ def _neighbours(rows: pd.DataFrame, targets: np.ndarray) -> np.ndarray:
 
 def _held_out(rows: pd.DataFrame) -> np.ndarray:
     """Probabilities that a linear model of the other rows gives each row, shape (n, labels)."""
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")
-    model = make_pipeline(words, LogisticRegression(C=5, class_weight="balanced", max_iter=1000))
+    model = make_pipeline(evaluation.words(), LogisticRegression(C=5, class_weight="balanced", max_iter=1000))
     folds = min(5, rows["label"].value_counts().min())
     return cross_val_predict(model, rows["text"], rows["label"], groups=rows["group"], method="predict_proba",
                              cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0))
@@ -180,7 +178,7 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
     rest = rows[~is_test].reset_index(drop=True)
     held = fold_of(rest, seed, min(10, rest["label"].value_counts().min())) == 0
     parts = pd.concat([rest.assign(part=np.where(held, "validation", "train")), rows[is_test].assign(part="test")])
-    extra = datasets.supplement(task, parts)
+    extra = splits.supplement(parts, datasets.invented(task, parts))
     if variant.supplement is not None:
         extra = extra[extra["label"].isin(variant.supplement)]
     extra = extra.assign(group=-1 - np.arange(len(extra)))
@@ -208,8 +206,7 @@ def linear(rows: pd.DataFrame, repeat: int = 0, folds: int = 5) -> np.ndarray:
 
 def blend(halves: np.ndarray, share: float = network.READER_SHARE) -> np.ndarray:
     """Probabilities of reader and counter (2, n, labels) mixed; `share` is the reader's; (n, labels)."""
-    read, counted = map(classifier.softmax, halves)
-    return share * read + (1 - share) * counted
+    return network.mix(*map(classifier.softmax, halves), share)
 
 
 def compare(labels: np.ndarray, answers: dict[str, list[np.ndarray]], against: str, task: Task,

@@ -111,8 +111,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
 
     Validation rows choose nothing while it learns; they serve the learning curve, the temperatures and
     the thresholds (see `confidence`). A training that was killed goes on from its last epoch when it is
-    started again with the same rows, encoder, recipe and seed. Numbers are bfloat16 where the processor
-    has instructions for them.
+    started again with the same rows, encoder, recipe, seed and number of processes. Numbers are bfloat16
+    where the processor has instructions for them.
 
     Parameters
     ----------
@@ -130,7 +130,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     frame = frame.reset_index(drop=True)
     learn = frame[frame["part"].isin(["train", "supplement"])]
     validation = frame[frame["part"] == "validation"]
-    job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps([encoder, asdict(recipe), seed])
+    job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps(
+        [encoder, asdict(recipe), seed, processes])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
     arguments = (learn[["text", "label"]], validation[["text", "label"]], task.names, encoder, recipe, seed, work)
     try:
@@ -146,6 +147,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
         "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
         "validation": {"n": len(validation), **_scores(labels, scores)},
         "rows": frame["part"].value_counts().to_dict(),
+        "supplement": sorted(frame.loc[frame["part"] == "supplement", "dataset"].unique()),
         "commit": commit(), "versions": {name: version(name) for name in ("torch", "transformers")},
     } | about
     split = frame.loc[frame["part"] != "supplement", ["dataset", "id", "label", "part", "group"]]
@@ -211,14 +213,15 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame,
     network.fit_counter(model.counter.cpu(), ids, learn["label"].to_numpy())
     model.to(device)
     labels, texts = validation["label"].to_numpy(), validation["text"].tolist()
-    read, counted = classifier.logits(model, tokenizer, texts, halves=True)
+    halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])
+    chances = []
     with torch.no_grad():
-        for half, scores in (([model.reader.head.weight, model.reader.head.bias], read),
-                             ([model.counter.weight, model.counter.bias], counted)):
-            warm = confidence.fit_temperature(scores, labels)
+        for half, raw in zip(halves, classifier.logits(model, tokenizer, texts, halves=True), strict=True):
+            warm = confidence.fit_temperature(raw, labels)
+            chances.append(classifier.softmax(raw, warm))
             for part in half:
                 part.div_(warm)
-    scores = classifier.logits(model, tokenizer, texts)
+    scores = np.log(network.mix(*chances).clip(1e-9))
     temperature = confidence.fit_temperature(scores, labels)
     return temperature, confidence.fit_thresholds(classifier.softmax(scores, temperature), labels), scores
 

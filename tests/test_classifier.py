@@ -160,10 +160,31 @@ def test_the_last_epoch_is_kept_so_that_validation_chooses_nothing(split, force,
     assert set(manifest["thresholds"]) == {"set", "abstain"}
 
 
+def test_the_run_before_is_one_that_can_answer(split, force, tiny_bert):
+    first, second = (fit(split, force, tiny_bert, epochs=1, seed=seed).folder for seed in (0, 1))
+    last = Classifier.load(second)
+    assert classifier.earlier_run(last) == first and classifier.earlier_run(Classifier.load(first)) is None
+    manifest = json.loads((first / "manifest.json").read_text())
+    for bad in ({"labels": list("abcdef")}, {"files": {"model.onnx": "0"}}):
+        (first / "manifest.json").write_text(json.dumps(manifest | bad))
+        assert classifier.earlier_run(last) is None
+    (first / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != "thresholds"}))
+    assert classifier.earlier_run(last) is None
+    with pytest.raises(InputError, match="was trained by an earlier version"):
+        Classifier.load(first)
+
+
+def test_a_model_can_be_described_afterwards(copy):
+    classifier.describe(copy, "a card", {"n": 1})
+    assert (copy / "README.md").read_text() == "a card" and json.loads((copy / "metrics.json").read_text()) == {"n": 1}
+    assert len(Classifier.load(copy).predict(["text"])) == 1
+
+
 def test_supplement_rows_train_and_stay_out_of_the_split(split, force, tiny_bert):
     part = split["part"].where((split["label"] != 4) | (split["part"] != "train"), "supplement")
     folder = fit(split.assign(part=part), force, tiny_bert).folder
-    assert json.loads((folder / "manifest.json").read_text())["rows"]["supplement"] == 9
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["rows"]["supplement"] == 9 and manifest["supplement"] == ["d"]
     assert set(pd.read_csv(folder / "split.csv")["part"]) == {"train", "validation"}
 
 

@@ -17,7 +17,7 @@ WORDS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved he
 def rows(monkeypatch):
     """72 rows in pairs of relatives, no starter posts beside them, and a recipe for a tiny network."""
     monkeypatch.setattr(training, "Recipe", partial(training.Recipe, learning_rate=5e-3, batch_size=8))
-    monkeypatch.setattr(datasets, "supplement", lambda task, split: split.head(0))
+    monkeypatch.setattr(datasets, "invented", lambda task, beside: beside.head(0))
     texts = [(f"{text} {'abcdef'[k // 2]}{'xy'[k % 2]}", label, label * 10 + k // 2)
              for label, text in WORDS.items() for k in range(12)]
     frame = pd.DataFrame(texts, columns=["text", "label", "group"])
