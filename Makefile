@@ -75,7 +75,7 @@ uses_1_scrape := $(ground) sources
 uses_2_label := $(ground) sources datasets labeling
 uses_3_train := $(ground) sources datasets splits classifier network confidence cards training
 uses_4_performance := $(ground) sources splits classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) datasets splits classifier network confidence cards evaluation evidence training study
+uses_A2_what_helped := $(ground) sources datasets splits classifier network confidence cards evaluation evidence training variants study
 uses_5_incidents := $(ground) sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
@@ -90,7 +90,7 @@ $(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/st
 $(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
-$(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
+$(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
 $(stamps)/fresh: FORCE .venv/ready $(public)

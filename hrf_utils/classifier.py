@@ -21,8 +21,8 @@ from hrf_utils.settings import InputError
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-LONGEST = 128
-"""Tokens read of a text; the longest post of 280 characters has fewer."""
+LONGEST = 256
+"""Tokens read of a text, if the encoder can read as many; a post of 280 characters has fewer than half."""
 
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _WEIGHTS = "model.safetensors"
@@ -69,6 +69,7 @@ def from_encoder(encoder: str, names: list[str]) -> tuple:
         raise InputError(f"ENCODER={encoder} is neither a folder with a model (looked for in "
                          f"{Path(where).absolute()}) nor a hub id within reach; ENCODER=minilm works "
                          "offline") from error
+    tokenizer.model_max_length = min(LONGEST, tokenizer.model_max_length, model.config.max_position_embeddings)
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: number for number, name in enumerate(names)}
     return network.build(model, tokenizer, len(names)), tokenizer
@@ -177,7 +178,7 @@ def logits(model: torch.nn.Module, tokenizer: object, texts: list[str], batch_si
     With `halves` the scores of the reader and of the counter apart, shape (2, n, labels).
     """
     model.eval()
-    encoded = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"] if texts else []
+    encoded = tokenizer(texts, truncation=True)["input_ids"] if texts else []
     order = np.argsort([len(ids) for ids in encoded], kind="stable")
     scores = np.zeros((2 if halves else 1, len(texts), len(model.config.id2label)), dtype=np.float32)
     bar = tqdm(total=len(texts), desc="predict", unit=" posts", disable=len(texts) < 500)
@@ -235,7 +236,7 @@ class Classifier:
         config = transformers.AutoConfig.from_pretrained(folder)
         if list(config.id2label.values()) != manifest["labels"]:
             raise InputError(f"{folder}: config.json and manifest.json name different labels")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, model_max_length=manifest["tokens"])
         model = network.build(transformers.AutoModel.from_config(config), tokenizer, len(config.id2label))
         model.load_state_dict(load_file(folder / _WEIGHTS))
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -265,7 +266,7 @@ def _verified_manifest(folder: Path) -> dict:
         raise InputError(f"{folder} is no model folder: it has no manifest.json")
     try:
         manifest = json.loads(path.read_text(encoding="utf8"))
-        digests, _ = manifest["files"], (manifest["task"], manifest["labels"], manifest["temperature"])
+        digests, *_ = (manifest[name] for name in ("files", "task", "labels", "temperature", "tokens"))
         if "thresholds" not in manifest:
             raise InputError(f"{folder} was trained by an earlier version of this project; run `make train`")
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:

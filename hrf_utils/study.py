@@ -6,131 +6,20 @@ may be stopped at any time and goes on where it was.
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
 
-from hrf_utils import classifier, datasets, evaluation, files, network, settings, splits, training
+from hrf_utils import classifier, datasets, evaluation, files, settings, splits, training
 from hrf_utils.intervals import interval
+from hrf_utils.network import READER_SHARE, mix
 from hrf_utils.tasks import Task
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One change to the default recipe.
-
-    what : the change, for a reader
-    recipe : fields of `training.Recipe` that differ
-    supplement : labels whose invented posts train beside the rows; None for all
-    soften : turns the target probabilities (n, labels) of the training rows into others
-    weigh : gives a weight to each training row
-    change : alters the network and the trainer before they start
-    """
-
-    what: str
-    recipe: dict = field(default_factory=dict)
-    supplement: tuple[int, ...] | None = None
-    soften: Callable[[pd.DataFrame, np.ndarray], np.ndarray] | None = None
-    weigh: Callable[[pd.DataFrame], np.ndarray] | None = None
-    change: Callable[[network.Network, Trainer], None] | None = None
-
-
-class _FirstToken(network.Reader):
-    def pool(self, vectors: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return vectors[:, 0]
-
-
-def _first_token(model: network.Network, trainer: Trainer) -> None:
-    model.reader.__class__ = _FirstToken
-
-
-def _slower_below(model: network.Network, trainer: Trainer, decay: float = 0.85) -> None:
-    """Each layer learns more slowly than the one above it (Howard and Ruder, ULMFiT, 2018)."""
-    layers = model.reader.encoder.config.num_hidden_layers
-    rates: dict[float, list] = {}
-    for name, parameter in model.reader.named_parameters():
-        number = next((int(part) for part in name.split(".") if part.isdigit()), -1)
-        depth = layers if name.startswith("head") else number
-        rates.setdefault(trainer.args.learning_rate * decay ** (layers - depth), []).append(parameter)
-    groups = [{"params": members, "lr": rate} for rate, members in rates.items()]
-    trainer.optimizer = torch.optim.AdamW(groups, weight_decay=trainer.args.weight_decay, fused=True)
-
-
-class _Averaging(TrainerCallback):
-    def __init__(self, decay: float):
-        self.average = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
-
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.averaged = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=self.average)
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        self.averaged.update_parameters(model)
-
-    def on_train_end(self, args, state, control, model=None, **kwargs):
-        model.load_state_dict(self.averaged.module.state_dict())
-
-
-def _averaged(model: network.Network, trainer: Trainer) -> None:
-    """Exponential moving average of the weights (Izmailov et al., 2018, with decay 0.99)."""
-    trainer.add_callback(_Averaging(0.99))
-
-
-def _smooth(rows: pd.DataFrame, targets: np.ndarray) -> np.ndarray:
-    return 0.9 * targets + 0.1 / targets.shape[1]
-
-
-def _neighbours(rows: pd.DataFrame, targets: np.ndarray) -> np.ndarray:
-    """Soft ordinal labels: probability falls with the distance in ranks (Diaz and Marathe, 2019)."""
-    ranks = np.arange(targets.shape[1])
-    near = np.exp(-2.0 * np.abs(np.subtract.outer(ranks, ranks)))
-    return targets @ (near / near.sum(axis=1, keepdims=True))
-
-
-def _held_out(rows: pd.DataFrame) -> np.ndarray:
-    """Probabilities that a linear model of the other rows gives each row, shape (n, labels)."""
-    model = make_pipeline(evaluation.words(), LogisticRegression(C=5, class_weight="balanced", max_iter=1000))
-    folds = min(5, rows["label"].value_counts().min())
-    return cross_val_predict(model, rows["text"], rows["label"], groups=rows["group"], method="predict_proba",
-                             cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0))
-
-
-def _softened(rows: pd.DataFrame, targets: np.ndarray) -> np.ndarray:
-    """Three tenths of each target come from a linear model that did not see the row."""
-    return 0.7 * targets + 0.3 * _held_out(rows)
-
-
-def _doubted(rows: pd.DataFrame) -> np.ndarray:
-    """Rows whose label such a model thinks least likely, one in twenty, are left out (confident learning,
-    Northcutt, Jiang and Chuang, 2021)."""
-    chance = _held_out(rows)[np.arange(len(rows)), rows["label"]]
-    return (chance > np.quantile(chance, 0.05)).astype(float)
-
-
-VARIANTS = {
-    "default": Variant("the default recipe"),
-    "first token": Variant("the reader's head sits on the first token's vector, not on the mean", change=_first_token),
-    "no class weights": Variant("all errors weigh the same", {"class_weight_power": 0.0}),
-    "full class weights": Variant("labels weigh as if equally frequent", {"class_weight_power": 1.0}),
-    "label smoothing": Variant("a tenth of each target goes to all labels", soften=_smooth),
-    "ordinal targets": Variant("targets spread to neighbouring ranks", soften=_neighbours),
-    "softened targets": Variant("three tenths of each target from a held-out linear model", soften=_softened),
-    "doubted labels out": Variant("the one in twenty least likely labels do not train", weigh=_doubted),
-    "slower lower layers": Variant("learning rate falls by 0.85 a layer from the top", change=_slower_below),
-    "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
-    "no supplement": Variant("no invented posts beside the labelled rows", supplement=()),
-    "supplement of ranks 2 to 4": Variant("invented posts of ranks 2 to 4 alone", supplement=(2, 3, 4)),
-    "twice the rate": Variant("learning rate 2e-4", {"learning_rate": 2e-4}),
-    "two epochs less": Variant("two epochs less", {"epochs": training.Recipe.epochs - 2}),
-}
+from hrf_utils.variants import VARIANTS, Variant
 
 
 def fold_of(rows: pd.DataFrame, repeat: int, folds: int = 5) -> np.ndarray:
@@ -143,7 +32,7 @@ def fold_of(rows: pd.DataFrame, repeat: int, folds: int = 5) -> np.ndarray:
 
 
 def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat: int = 0, folds: int = 5,
-                epochs: float = 0) -> np.ndarray:
+                judged: int = 0, epochs: float = 0, unlabelled: list[str] | None = None) -> np.ndarray:
     """Logits for each row from a network that saw neither it nor a relative of it.
 
     Within each training part a tenth is kept for validation, as `training.train` has it.
@@ -152,21 +41,27 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
     ----------
     rows : ``dataset``, ``id``, ``text``, ``label``, ``group``
     name : of a variant
+    judged : folds to predict, the first ones; 0 for all
     epochs : instead of the recipe's, for a quick try; 0 for the recipe's
+    unlabelled : texts for the variants that use such
 
     Returns
     -------
-    ndarray, shape (2, n, labels): the calibrated logits of reader and counter.
+    ndarray, shape (2, n, labels): the calibrated logits of reader and counter; NaN in folds not judged.
     """
     variant, fold = VARIANTS[name], fold_of(rows, repeat, folds)
     recipe = replace(training.Recipe(), **variant.recipe, **({"epochs": epochs} if epochs else {}))
-    facts = [files.frame_sha256(rows[["id", "text", "label"]]), name, asdict(recipe), encoder, repeat, folds]
+    texts = unlabelled if variant.needs_unlabelled else []
+    beside = files.frame_sha256(datasets.invented(task, rows)[["id", "text", "label"]])
+    facts = [files.frame_sha256(rows[["id", "text", "label"]]), beside, name, asdict(recipe), encoder, repeat, folds,
+             texts]
     keep = settings.data_path("studies", task.name, files.text_sha256(json.dumps(facts))[:12], "x").parent
-    answer = np.zeros((2, len(rows), len(task.labels)), np.float32)
-    for number in tqdm(range(folds), desc=name):
+    answer = np.full((2, len(rows), len(task.labels)), np.nan, np.float32)
+    for number in tqdm(range(judged or folds), desc=name):
         path = keep / f"{number}.npy"
         if not path.exists():
-            scores = _one_fold(rows, fold == number, task, variant, recipe, encoder, repeat, keep / f"work-{number}")
+            scores = _one_fold(rows, fold == number, task, variant, recipe, encoder, repeat, texts,
+                               keep / f"work-{number}")
             with files.whole(path) as temporary:
                 np.save(temporary, scores)
         answer[:, fold == number] = np.load(path)
@@ -174,13 +69,12 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
 
 
 def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Variant, recipe: training.Recipe,
-              encoder: str, seed: int, work: Path) -> np.ndarray:
+              encoder: str, repeat: int, texts: list[str], work: Path) -> np.ndarray:
     rest = rows[~is_test].reset_index(drop=True)
-    held = fold_of(rest, seed, min(10, rest["label"].value_counts().min())) == 0
+    held = fold_of(rest, repeat, min(10, rest["label"].value_counts().min())) == 0
     parts = pd.concat([rest.assign(part=np.where(held, "validation", "train")), rows[is_test].assign(part="test")])
-    extra = splits.supplement(parts, datasets.invented(task, parts))
-    if variant.supplement is not None:
-        extra = extra[extra["label"].isin(variant.supplement)]
+    posts = datasets.invented(task, parts)
+    extra = splits.supplement(parts, posts[variant.beside(posts)] if variant.beside else posts)
     extra = extra.assign(group=-1 - np.arange(len(extra)))
     learn = pd.concat([parts[parts["part"] == "train"], extra], ignore_index=True).astype({"label": int, "group": int})
     if variant.weigh:
@@ -188,11 +82,22 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
     targets = np.eye(len(task.labels))[learn["label"]]
     if variant.soften:
         targets = variant.soften(learn, targets)
-    model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets,
-                                       variant.change)
-    training.calibrate(model, tokenizer, learn, rest[held])
-    shutil.rmtree(work)
-    return classifier.logits(model, tokenizer, rows.loc[is_test, "text"].tolist(), halves=True)
+
+    def halves(of: list[str], seed: int) -> np.ndarray:
+        change = partial(variant.change, texts=texts) if variant.change else None
+        model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets, change)
+        training.calibrate(model, tokenizer, learn, rest[held])
+        shutil.rmtree(work)
+        return classifier.logits(model, tokenizer, of, halves=True)
+
+    if variant.self_training:
+        chance = blend(halves(texts, repeat))
+        sure = chance.max(axis=1) >= np.median(chance.max(axis=1))
+        taught = pd.DataFrame({"text": np.array(texts, object)[sure], "label": chance[sure].argmax(axis=1)})
+        learn, targets = pd.concat([learn, taught], ignore_index=True), np.concatenate([targets, chance[sure]])
+    found = [halves(rows.loc[is_test, "text"].tolist(), repeat + 100 * k) for k in range(variant.seeds)]
+    chances = np.mean([[classifier.softmax(half) for half in one] for one in found], axis=0)
+    return np.log(chances.clip(1e-9)).astype(np.float32)
 
 
 def linear(rows: pd.DataFrame, repeat: int = 0, folds: int = 5) -> np.ndarray:
@@ -204,9 +109,9 @@ def linear(rows: pd.DataFrame, repeat: int = 0, folds: int = 5) -> np.ndarray:
     return answer
 
 
-def blend(halves: np.ndarray, share: float = network.READER_SHARE) -> np.ndarray:
+def blend(halves: np.ndarray, share: float = READER_SHARE) -> np.ndarray:
     """Probabilities of reader and counter (2, n, labels) mixed; `share` is the reader's; (n, labels)."""
-    return network.mix(*map(classifier.softmax, halves), share)
+    return mix(*map(classifier.softmax, halves), share)
 
 
 def compare(labels: np.ndarray, answers: dict[str, list[np.ndarray]], against: str, task: Task,
@@ -258,6 +163,12 @@ def by_label(compared: pd.DataFrame, method: str, task: Task) -> pd.DataFrame:
         "label": [f"{label.number}  {label.name}" for label in task.labels],
         "F1": [f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()],
         "difference": [_signed(row.by, row.by_low, row.by_high) for row in rows.itertuples()]}).set_index("label")
+
+
+def helped(compared: pd.DataFrame) -> list[str]:
+    """Methods of `compare` whose difference in accuracy or macro-F1 has an interval above 0."""
+    above = compared[compared["measure"].isin(["accuracy", "macro-F1"]) & (compared["by_low"] > 0)]
+    return above["method"].unique().tolist()
 
 
 def _signed(value: float, low: float, high: float) -> str:

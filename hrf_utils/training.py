@@ -34,12 +34,15 @@ class Recipe:
     learning_rate : at its peak, after a warm-up over a tenth of the steps
     batch_size : posts a step
     class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
+    frozen : share of the encoder's layers, from below, that stay as they were pretrained, and the
+        embeddings with them (Lee, Tang and Lin, 2019)
     """
 
     epochs: float = 3
     learning_rate: float = 1e-4
     batch_size: int = 32
     class_weight_power: float = 0.5
+    frozen: float = 0.33
 
 
 class Trained(NamedTuple):
@@ -53,7 +56,7 @@ class _Rows(torch.utils.data.Dataset):
     """Texts as token ids; the labels of a row are its target probabilities, and its weight at the end."""
 
     def __init__(self, rows: pd.DataFrame, tokenizer: object, targets: np.ndarray, weights: np.ndarray):
-        self.ids = tokenizer(rows["text"].tolist(), truncation=True, max_length=classifier.LONGEST)["input_ids"]
+        self.ids = tokenizer(rows["text"].tolist(), truncation=True)["input_ids"]
         self.labels = np.column_stack([targets, weights]).astype(np.float32).tolist()
 
     def __len__(self) -> int:
@@ -142,7 +145,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation)
     labels = validation["label"].to_numpy()
     manifest = {
-        "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": classifier.LONGEST,
+        "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": tokenizer.model_max_length,
         "temperature": temperature, "thresholds": thresholds,
         "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
         "validation": {"n": len(validation), **_scores(labels, scores)},
@@ -174,6 +177,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     """
     transformers.set_seed(seed)
     model, tokenizer = classifier.from_encoder(encoder, names)
+    model.reader.freeze(recipe.frozen)
     eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
     weights = by_label[learn["label"]] * (learn["weight"].to_numpy() if "weight" in learn else 1.0)
@@ -208,7 +212,7 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame,
     -------
     The temperature and the thresholds of the whole, and its logits on `validation`, (n, labels).
     """
-    ids = tokenizer(learn["text"].tolist(), truncation=True, max_length=classifier.LONGEST)["input_ids"]
+    ids = tokenizer(learn["text"].tolist(), truncation=True)["input_ids"]
     device = model.reader.head.weight.device
     network.fit_counter(model.counter.cpu(), ids, learn["label"].to_numpy())
     model.to(device)

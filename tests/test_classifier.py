@@ -65,6 +65,13 @@ def test_hostile_and_empty_input(folder):
     assert len(got) == 5 and np.isfinite(got["confidence"]).all()
 
 
+def test_a_text_is_read_as_far_as_the_encoder_can(folder):
+    assert json.loads((folder / "manifest.json").read_text())["tokens"] == 160
+    texts = [" ".join(["calm"] * before + ["shot"] * 5 + ["calm"] * 40) for before in (140, 150, 160)]
+    chances = Classifier.load(folder).predict([*texts, "calm " * 200]).filter(regex="^p").to_numpy()
+    assert np.abs(chances[:2] - chances[3]).max(axis=1).min() > 1e-6 and (chances[2] == chances[3]).all()
+
+
 def test_the_folder_is_of_use_without_this_project(folder, split):
     texts = split["text"].tolist()[:10]
     manifest = json.loads((folder / "manifest.json").read_text())

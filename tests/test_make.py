@@ -105,7 +105,7 @@ def test_every_library_imported_is_pinned():
 
 
 def test_rooms_import_only_downward():
-    floors = [["pipeline", "study"], ["training", "evidence", "reports"],
+    floors = [["pipeline", "study"], ["variants"], ["training", "evidence", "reports"],
               ["sources", "labeling", "datasets", "splits", "classifier", "evaluation", "incidents", "behaviour",
                "cards"],
               ["network", "confidence", "drift", "explain", "figures", "maps"],

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[1-9]_*.ipynb"))
 EVERY = sorted((ROOT / "notebooks").glob("*.ipynb"))
 QUICK = {"epochs": 1.0, "max_train_rows": 96, "draws": 60, "drift_posts": 120, "max_rows": 120, "max_epochs": 1.0,
-         "folds": 2, "variants": "default, softened targets, averaged weights"}
+         "folds": 2, "screened": 1, "changes": "softened targets, averaged weights"}
 
 
 def cells_of(path, kind=None):

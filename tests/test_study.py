@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import datasets, study, training
+from hrf_utils import datasets, study, training, variants
 from hrf_utils.intervals import resamples
 
 WORDS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
@@ -61,11 +61,32 @@ def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
     assert len(calls) == 4 and (first == again).all()
 
 
-@pytest.mark.parametrize("name", [name for name, variant in study.VARIANTS.items()
-                                  if variant.change or variant.soften or variant.weigh])
+@pytest.mark.parametrize("name", [name for name, variant in variants.VARIANTS.items()
+                                  if not variant.recipe and not variant.beside and name != "default"])
 def test_a_variant_changes_what_is_learned(rows, force, tiny_bert, name):
-    ours, theirs = (study.out_of_fold(rows, force, one, str(tiny_bert), folds=2, epochs=2) for one in (name, "default"))
-    assert np.isfinite(ours).all() and np.abs(ours[0] - theirs[0]).max() > 1e-3
+    texts = [f"{text} again" for text in WORDS.values()] * 4
+    ours, theirs = (study.out_of_fold(rows, force, one, str(tiny_bert), folds=2, judged=1, epochs=2, unlabelled=texts)
+                    for one in (name, "default"))
+    judged = study.fold_of(rows, 0, 2) == 0
+    assert np.isfinite(ours[:, judged]).all() and np.isnan(ours[:, ~judged]).all()
+    assert np.abs(ours[0, judged] - theirs[0, judged]).max() > 1e-3
+
+
+def test_a_variant_chooses_among_the_invented_posts(rows, force, tiny_bert, monkeypatch):
+    posts = rows.iloc[[0, 30, 50]].assign(dataset=["force-1", "force_contrast-2", "force-1"], label=[0, 2, 5],
+                                          text=["one thing", "quite another", "a third"], id=["a", "b", "c"])
+    monkeypatch.setattr(datasets, "invented", lambda task, beside: posts)
+    seen, fit = {}, training.fit
+    def watched(learn, *rest):
+        seen[name] = set(learn["text"]) & set(posts["text"])
+        return fit(learn, *rest)
+    monkeypatch.setattr(training, "fit", watched)
+    for name, variant in variants.VARIANTS.items():
+        if variant.beside or name == "default":
+            study.out_of_fold(rows, force, name, str(tiny_bert), folds=2, judged=1, epochs=1)
+    assert seen == {"default": {"one thing", "quite another", "a third"}, "no supplement": set(),
+                    "supplement of ranks 2 to 4": {"quite another"}, "contrast sets alone": {"quite another"},
+                    "starter corpus alone": {"one thing", "a third"}}
 
 
 def test_differences_are_paired_and_repeats_averaged(force):
@@ -81,6 +102,7 @@ def test_differences_are_paired_and_repeats_averaged(force):
     assert (same[["by", "by_low", "by_high"]] == 0).all().all()
     assert study.as_table(table).index.tolist() == ["poor", "good"]
     assert study.as_table(table).loc["poor", "macro-F1, difference"] == "+0.000 (+0.000 to +0.000)"
+    assert study.helped(table) == ["good"] and study.helped(table[table["method"] == "poor"]) == []
     first = table[(table["method"] == "good") & (table["measure"] == "F1 0")].iloc[0]
     assert study.by_label(table, "good", force)["F1"].iloc[0].startswith(f"{first['value']:.3f} (")
 
