@@ -11,7 +11,7 @@ endif
 
 # Variables are checked before anything runs; a misspelled one is refused by name.
 FROM_COMMAND_LINE := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
-ASKED := $(shell $(foreach v,TASK HRF_HOME POSTS LABELS TEST,$(if $(filter-out undefined,$(origin $v)),$v='$($v)')) \
+ASKED := $(shell $(foreach v,TASK HRF_HOME POSTS LABELS TEST SOURCE,$(if $(filter-out undefined,$(origin $v)),$v='$($v)')) \
   python3 -m hrf_utils.settings make $(FROM_COMMAND_LINE))
 ifneq ($(word 1,$(ASKED)),ok)
   $(error $(ASKED))
@@ -27,10 +27,11 @@ here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
 annex := A2_what_helped
+live := $(filter x,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
 work := scrape label train performance incidents pipeline study
 
-.PHONY: help data $(work) lab test lint notebooks clean FORCE
+.PHONY: help data $(work) lab test soak lint notebooks clean FORCE
 
 help:
 	@echo "make TARGET [VARIABLE=value …]"; echo; echo "Targets"
@@ -71,19 +72,19 @@ endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks store reports figures intervals places
-uses_1_scrape := $(ground) sources
-uses_2_label := $(ground) sources datasets labeling
-uses_3_train := $(ground) sources datasets splits classifier network confidence cards training
-uses_4_performance := $(ground) sources splits classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) sources datasets splits classifier network confidence cards evaluation evidence training variants study
-uses_5_incidents := $(ground) sources datasets classifier network incidents maps
+uses_1_scrape := $(ground) collecting x sources
+uses_2_label := $(ground) collecting x sources datasets labeling
+uses_3_train := $(ground) collecting x sources datasets splits classifier network confidence cards training
+uses_4_performance := $(ground) collecting x sources splits classifier network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) collecting x sources datasets splits classifier network confidence cards evaluation evidence training variants study
+uses_5_incidents := $(ground) collecting x sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
     data/tasks/$(task).yml $$(addsuffix .py,$$(addprefix hrf_utils/,$$(uses_$$*)))
 	@$(do) run $* $@
 
-$(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4)
+$(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4) $(if $(live),FORCE)
 $(here)/2_label.ipynb: $(here)/1_scrape.ipynb $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
 $(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
@@ -126,6 +127,9 @@ $(public): | .venv/ready
 
 test: .venv/ready ## run all tests, notebooks included
 	$(python) -m pytest tests
+
+soak: .venv/ready ## run the long tests at full length (kills, scripts of faults; half an hour)
+	HRF_SOAK=1 $(python) -m pytest tests -m soak
 
 lint: .venv/ready ## check style, notebooks included
 	.venv/bin/ruff check .

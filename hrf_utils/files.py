@@ -149,16 +149,30 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
                 raise InputError(f"{path} line {number} is not JSON: {error.msg}") from error
             if not isinstance(item, dict):
                 raise InputError(f"{path} line {number} is not a JSON object")
-            rows.extend(_twarc_rows(item) if isinstance(item.get("data"), list) else [item])
+            rows.extend(x_rows(item)[0] if isinstance(item.get("data"), list) else [item])
     return pd.DataFrame(rows, dtype=object)
 
 
-def _twarc_rows(page: dict) -> Iterator[dict]:
-    includes = page.get("includes", {})
-    users = {user["id"]: user for user in includes.get("users", [])}
+def x_rows(page: dict) -> tuple[list[dict], int]:
+    """Posts of one page in the X API's v2 format, as rows of text cells, and how many were unusable.
+
+    A long post's whole text is taken. ``id`` is the first id of a post's edit history, and ``version``
+    its present one where it was edited. ``place`` is the name that a geotag carries.
+    """
+    includes = page.get("includes") or {}
+    users = {user.get("id"): user for user in includes.get("users") or []}
+    places = {place.get("id"): place for place in includes.get("places") or []}
+    rows = []
     for post in page["data"]:
-        user = users.get(post.get("author_id"), {})
-        yield {"id": post["id"], "text": post.get("text", ""), "lang": post.get("lang", ""),
-               "created_at": post.get("created_at", ""), "author": post.get("author_id", ""),
-               "conversation_id": post.get("conversation_id", ""),
-               "author_location": user.get("location", "")}
+        if not (isinstance(post, dict) and post.get("id")):
+            continue
+        history = [str(one) for one in post.get("edit_history_tweet_ids") or []]
+        place = places.get((post.get("geo") or {}).get("place_id"), {})
+        cells = {name: post.get(name) for name in ("created_at", "lang", "conversation_id")} | {
+            "id": min([*history, str(post["id"])], key=lambda one: (len(one), one)),
+            "version": post["id"] if len(history) > 1 else "",
+            "text": (post.get("note_tweet") or {}).get("text") or post.get("text"),
+            "author": post.get("author_id"), "place": place.get("full_name"),
+            "author_location": users.get(post.get("author_id"), {}).get("location")}
+        rows.append({name: _as_text(cell) for name, cell in cells.items()})
+    return rows, len(page["data"]) - len(rows)

@@ -13,8 +13,8 @@ from hrf_utils import settings
 from hrf_utils.settings import InputError
 from hrf_utils.text import clean
 
-OPTIONAL = ["author", "author_location", "created_at", "conversation_id", "lang", "query", "kind",
-            "city", "state", "country", "incident"]
+OPTIONAL = ["author", "author_location", "place", "created_at", "conversation_id", "lang", "query", "kind",
+            "city", "state", "country", "incident", "version"]
 """Columns that are kept when a file has them."""
 
 _TEXT_NAMES = ("text", "tweets")

@@ -27,7 +27,7 @@ class Variable(NamedTuple):
 
 VARIABLES = {
     "TASK": Variable("force", "the question: the name of a file in data/tasks/"),
-    "SOURCE": Variable("starter", "where posts come from: starter | file"),
+    "SOURCE": Variable("starter", "where posts come from: starter | file | x"),
     "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, parquet or twarc JSONL"),
     "LABELS": Variable("", "labelled CSV to train on; hrf = the public set; empty = starter corpus"),
     "TEST": Variable("", "labelled CSV to use as the frozen test split; empty = made from LABELS"),
@@ -38,6 +38,17 @@ VARIABLES = {
     "DB_URL": Variable("", "SQLAlchemy address of the store; empty = SQLite below HRF_HOME"),
     "HRF_DATA_URL": Variable("", "mirror of the public data sets (http://, https:// or file://)"),
     "HRF_TEST_DATA": Variable("", "folder of real data for tests; skipped where unset"),
+    "BEARER_TOKEN": Variable("", "secret of an app on X; or the four keys of a user:"),
+    "CONSUMER_KEY": Variable("", "key of the app (API_KEY is another name for it)"),
+    "CONSUMER_SECRET": Variable("", "its secret (API_SECRET_KEY is another name for it)"),
+    "ACCESS_KEY": Variable("", "key of the user"),
+    "ACCESS_SECRET": Variable("", "its secret"),
+    "API_KEY": Variable("", "another name for CONSUMER_KEY"),
+    "API_SECRET_KEY": Variable("", "another name for CONSUMER_SECRET"),
+    "X_API_URL": Variable("", "another address for X: a proxy, a local server"),
+    "BUDGET_USD": Variable("1", "US dollars that one run may spend on X"),
+    "BUDGET_USD_MONTH": Variable("20", "US dollars that all runs of a calendar month may spend on X"),
+    "DRY_RUN": Variable("", "1 = only say what a collection from X would cost"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
     "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),
 }
@@ -85,6 +96,23 @@ def get(name: str) -> str:
     return value or VARIABLES[name].default
 
 
+def number(name: str) -> float:
+    """Value of a variable that is an amount, zero or more.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    try:
+        value = float(get(name))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{name}={get(name)} is no amount; write a number like 2.50")
+    return value
+
+
 def flag(name: str) -> bool:
     """Whether a yes/no variable is on."""
     return get(name).lower() in {"1", "true", "yes", "on"}
@@ -117,7 +145,7 @@ def describe() -> str:
 
 
 def for_make(names: list[str]) -> str:
-    """Check the command line, ``.env`` and the task; answer ``ok TASK HOME POSTS LABELS TEST``.
+    """Check the command line, ``.env`` and the task; answer ``ok TASK HOME POSTS LABELS TEST SOURCE``.
 
     Make cannot hold a space within a name, so an empty value is written as ``-``.
     """
@@ -126,7 +154,7 @@ def for_make(names: list[str]) -> str:
     if get("TASK") not in tasks:
         raise InputError(f"unknown TASK {get('TASK')}; there are {', '.join(tasks)}")
     answer = ["ok", get("TASK"), get("HRF_HOME").rstrip("/") or "."]
-    answer += [get(name) or "-" for name in ("POSTS", "LABELS", "TEST")]
+    answer += [get(name) or "-" for name in ("POSTS", "LABELS", "TEST", "SOURCE")]
     for value in answer:
         if " " in value:
             raise InputError(f"make cannot work with a space in a path: {value!r}")

@@ -1,23 +1,19 @@
-"""Where posts come from: the starter corpus, a file, and the public set that can be downloaded.
-
-A source hands over pages; `collect` writes each page and what is known about it to the store. A new
-source needs a ``dataset``, a ``name`` and ``pages()``.
-"""
+"""Where posts come from: the starter corpus, a file, X; and the public set that can be downloaded."""
 
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import pandas as pd
 from tqdm.auto import tqdm
 
 from hrf_utils import files, posts, settings
+from hrf_utils.collecting import Page, Source
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 from hrf_utils.tasks import Task
+from hrf_utils.x import XSource
 
 _PAGE = 5_000
 
@@ -29,25 +25,6 @@ _PUBLIC = {
 }
 
 
-class Page(NamedTuple):
-    """Posts that one request to a source brought, and the query that asked for them."""
-
-    query: str
-    posts: pd.DataFrame
-    refused: int
-
-
-class Source(Protocol):
-    """Anything that can be collected from."""
-
-    name: str
-    dataset: str
-
-    def pages(self) -> Iterator[Page]:
-        """Yield pages of posts in the form of `posts.from_table`."""
-        ...
-
-
 class FileSource:
     """Posts from a CSV, JSONL or parquet file; labels in it are left where they are."""
 
@@ -55,7 +32,7 @@ class FileSource:
         self.name, self.path = name, Path(path)
         self.dataset = files.dataset_name(path)
 
-    def pages(self) -> Iterator[Page]:
+    def pages(self, store: Store) -> Iterator[Page]:
         read = posts.from_table(files.read_table(self.path), self.dataset, str(self.path))
         refused = len(read.refused)
         for query, rows in read.frame.groupby("query", sort=True):
@@ -64,8 +41,8 @@ class FileSource:
                 refused = 0
 
 
-def open_source(source: str, task: Task, path: str = "") -> Source:
-    """The source a run names.
+def open_source(source: str, task: Task, path: str = "", most_posts: int = 100) -> Source:
+    """The source a run names; `most_posts` is what one search of a live source may read.
 
     Raises
     ------
@@ -80,25 +57,9 @@ def open_source(source: str, task: Task, path: str = "") -> Source:
         if not path:
             raise InputError("SOURCE=file needs POSTS=path to a CSV, JSONL or parquet file")
         return FileSource(path)
-    raise InputError(f"unknown SOURCE {source!r}; there are starter and file")
-
-
-def collect(source: Source, store: Store) -> pd.DataFrame:
-    """Write all pages of a source to the store; returns one row a query with its counts.
-
-    Pages are transactions of their own, so that a run cut short keeps what it has, and a second
-    run of the same source adds nothing twice.
-    """
-    started = datetime.now(UTC).replace(tzinfo=None)
-    counts: dict[str, dict[str, int]] = {}
-    for page in tqdm(source.pages(), desc=f"collect {source.dataset}", unit=" pages"):
-        new = store.add_posts(page.posts)
-        tally = counts.setdefault(page.query, dict.fromkeys(["read", "new", "repeated", "refused"], 0))
-        for name, more in (("read", len(page.posts)), ("new", new),
-                           ("repeated", len(page.posts) - new), ("refused", page.refused)):
-            tally[name] += more
-        store.add_query(source.dataset, page.query, source.name, started, **tally)
-    return pd.DataFrame.from_dict(counts, orient="index").rename_axis("query")
+    if source == "x":
+        return XSource(task, most_posts)
+    raise InputError(f"unknown SOURCE {source!r}; there are starter, file and x")
 
 
 def phrases_found(texts: pd.Series, queries: tuple[str, ...]) -> pd.Series:

@@ -4,8 +4,10 @@ SQLite by default, PostgreSQL by ``DB_URL``; the same tables and the same upsert
 UTC. Every row says which data set it belongs to, so that a run reads what it names and nothing else.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from tqdm.auto import tqdm
 from hrf_utils import settings
 from hrf_utils.settings import InputError
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 _CHUNK = 400
 
 _schema = sa.MetaData()
@@ -38,14 +40,31 @@ _meta = sa.Table("meta", _schema, _key("name"), _text("value"))
 _posts = sa.Table(
     "posts", _schema, _key("dataset"), _key("id"),
     sa.Column("created_at", sa.DateTime), _text("text"), _text("author"), _text("author_location"),
-    _text("lang"), _text("conversation_id"), _text("source"), _text("query"), _text("kind"),
+    _text("place"), _text("lang"), _text("conversation_id"), _text("source"), _text("query"), _text("kind"),
     _text("city"), _text("state"), _text("country"), _text("incident"),
     sa.Column("seen_at", sa.DateTime, nullable=False))
+
+_COUNTS = ("read", "new", "repeated", "refused")
 
 _queries = sa.Table(
     "queries", _schema, _key("dataset"), _key("query"),
     sa.Column("started_at", sa.DateTime, primary_key=True), _text("source"),
-    *(sa.Column(name, sa.Integer, nullable=False) for name in ("read", "new", "repeated", "refused")))
+    *(sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in _COUNTS),
+    sa.Column("spent", sa.Float, nullable=False, server_default="0"), sa.Column("propensity", sa.Float),
+    _text("policy"), _text("status"), sa.Column("ended_at", sa.DateTime), _text("since_id"), _text("until_id"),
+    _text("newest_id"), _text("oldest_id"), _text("next_token"), sa.Column("expected", sa.Integer), _text("problems"))
+
+_versions = sa.Table(
+    "versions", _schema, _key("dataset"), _key("id"), _key("version"), _text("text"),
+    sa.Column("seen_at", sa.DateTime, nullable=False))
+
+_gaps = sa.Table(
+    "gaps", _schema, _key("dataset"), _key("query"), sa.Column("begins", sa.DateTime, primary_key=True),
+    sa.Column("ends", sa.DateTime), _text("reason"))
+
+_quarantine = sa.Table(
+    "quarantine", _schema, _key("dataset"), _key("query"), sa.Column("received_at", sa.DateTime, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False), _text("reason"), sa.Column("replayed_at", sa.DateTime))
 
 
 def _of_post() -> sa.ForeignKeyConstraint:
@@ -132,11 +151,43 @@ class Store:
         """
         return self._write(_posts, posts.assign(seen_at=_now()))
 
-    def add_query(self, dataset: str, query: str, source: str, started_at: datetime,
-                  **counts: int) -> None:
-        """Record what one query brought: posts read, new, repeated and refused."""
-        row = {"dataset": dataset, "query": query, "source": source, "started_at": started_at}
-        self._write(_queries, pd.DataFrame([row | counts]))
+    def add_page(self, search: dict, posts: pd.DataFrame, refused: int = 0, spent: float = 0.0,
+                 gap: tuple[datetime | None, datetime | None, str] | None = None,
+                 unreadable: tuple[bytes, str] | None = None) -> int:
+        """Write a page of a search and where the search stands, in one transaction; how many posts were new.
+
+        Parameters
+        ----------
+        search : ``dataset``, ``query`` and ``started_at``, and what is known of the other columns of the
+            table of queries; its counts add up by themselves
+        posts : may have ``version``, the id of this version of an edited post; all versions are kept, and
+            the latest is the post's text, in whatever order they come
+        refused, spent : posts that could not be used, and US dollars, to add to those of the search
+        gap : from when to when posts are missing, and why
+        unreadable : a page that could not be read, as it came, and why
+        """
+        key = [_queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
+        with self._transaction() as connection:
+            posts, known = _latest(connection, posts), 0
+            if len(posts):
+                known = connection.scalar(sa.select(sa.func.count()).select_from(_posts).where(
+                    _posts.c.dataset == search["dataset"], _posts.c.id.in_(posts["id"].tolist())))
+                _insert(connection, _posts, posts.assign(seen_at=_now()))
+            found = posts["id"].nunique() if len(posts) else 0
+            counted = connection.execute(sa.select(*(_queries.c[name] for name in (*_COUNTS, "spent"))).where(*key))
+            before = counted.mappings().one_or_none() or dict.fromkeys((*_COUNTS, "spent"), 0)
+            more = {"read": len(posts), "new": found - known, "repeated": len(posts) - found + known,
+                    "refused": refused, "spent": spent}
+            row = search | {name: before[name] + more[name] for name in more}
+            _insert(connection, _queries, pd.DataFrame([row]))
+            here = {"dataset": search["dataset"], "query": search["query"]}
+            if gap:
+                begins, ends, reason = gap
+                _insert(connection, _gaps, pd.DataFrame([here | {"begins": begins, "ends": ends, "reason": reason}]))
+            if unreadable:
+                _insert(connection, _quarantine, pd.DataFrame([here | {
+                    "received_at": _now(), "body": unreadable[0], "reason": unreadable[1]}]))
+        return found - known
 
     def add_labels(self, labels: pd.DataFrame) -> int:
         """Insert or update labels by (task, dataset, id, labeler); returns how many were new."""
@@ -190,6 +241,51 @@ class Store:
         """What each query to a source brought, latest first."""
         return self._read(sa.select(_queries).where(_queries.c.dataset == dataset)
                           .order_by(_queries.c.started_at.desc(), _queries.c.query))
+
+    def gaps(self, dataset: str) -> pd.DataFrame:
+        """Times of which posts are missing, and why, earliest first."""
+        return self._read(sa.select(_gaps).where(_gaps.c.dataset == dataset).order_by(_gaps.c.begins, _gaps.c.query))
+
+    def versions(self, dataset: str) -> pd.DataFrame:
+        """All versions that were seen of the posts that were edited."""
+        return self._read(sa.select(_versions).where(_versions.c.dataset == dataset)
+                          .order_by(_versions.c.id, _versions.c.version))
+
+    def quarantine(self, dataset: str) -> pd.DataFrame:
+        """Pages that could not be read, as they came, earliest first."""
+        return self._read(sa.select(_quarantine).where(_quarantine.c.dataset == dataset)
+                          .order_by(_quarantine.c.received_at))
+
+    def spent(self, source: str, since: datetime) -> float:
+        """US dollars that all searches of a source begun since a time have cost."""
+        total = sa.select(sa.func.sum(_queries.c.spent)).where(
+            _queries.c.source == source, _queries.c.started_at >= since)
+        with self.engine.connect() as connection:
+            return connection.scalar(total) or 0.0
+
+    @contextmanager
+    def alone(self, work: str) -> Iterator[None]:
+        """Keep everybody else from the same work on this store; the lock dies with its holder.
+
+        Raises
+        ------
+        InputError
+            If somebody else is at it.
+        """
+        if self.engine.dialect.name == "postgresql":
+            with self.engine.connect() as connection:
+                if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(work)))):
+                    raise InputError(f"another process does the same on this store ({work}); wait until it has ended")
+                yield
+            return
+        path = self.engine.url.database
+        with open(f"{path}.{work}.lock" if path else os.devnull, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another process does the same on this store ({work}); wait until it has "
+                                 "ended") from error
+            yield
 
     def predictions(self, task: str, dataset: str, model: str) -> pd.DataFrame:
         """Predictions of one model for the posts of a data set."""
@@ -254,6 +350,28 @@ class Store:
             return connection.scalar(count) - before
 
 
+def _latest(connection: sa.Connection, posts: pd.DataFrame) -> pd.DataFrame:
+    """Keep the versions of edited posts, and give each of these posts the text of its latest one."""
+    if "version" not in posts or posts.empty:
+        return posts
+    dataset, ids = posts["dataset"].iloc[0], posts["id"].tolist()
+    here = (_versions.c.dataset == dataset) & _versions.c.id.in_(ids)
+    before = set(connection.scalars(sa.select(_versions.c.id).where(here)))
+    edited = before | set(posts.loc[posts["version"] != "", "id"])
+    if not edited:
+        return posts
+    first = sa.select(_posts.c.dataset, _posts.c.id, _posts.c.text).where(
+        _posts.c.dataset == dataset, _posts.c.id.in_(edited - before))
+    stored = pd.DataFrame(connection.execute(first).all(), columns=["dataset", "id", "text"])
+    came = posts[posts["id"].isin(edited)]
+    seen = pd.concat([stored.assign(version=stored["id"]),
+                      came.assign(version=came["version"].where(came["version"] != "", came["id"]))])
+    _insert(connection, _versions, seen.assign(seen_at=_now()))
+    kept = connection.execute(sa.select(_versions.c.id, _versions.c.version, _versions.c.text).where(here)).all()
+    latest = {row.id: row.text for row in sorted(kept, key=lambda row: (len(row.version), row.version))}
+    return posts.assign(text=[latest.get(one, text) for one, text in zip(posts["id"], posts["text"], strict=True)])
+
+
 def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> None:
     """Upsert the columns of `rows` that the table has; NaN becomes NULL."""
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
@@ -278,9 +396,22 @@ def _create(connection: sa.Connection) -> None:
     if version is None:
         connection.execute(sa.text(_FORCE_RANKS))
         connection.execute(_meta.insert().values(name="schema_version", value=SCHEMA_VERSION))
+    elif version == "1":
+        _add_columns(connection)
+        connection.execute(_meta.update().values(value=SCHEMA_VERSION).where(_meta.c.name == "schema_version"))
     elif version != SCHEMA_VERSION:
         raise InputError(f"the store has schema version {version}, this code needs {SCHEMA_VERSION}; "
                          "use the code it was written with, or another DB_URL")
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Bring the tables of an earlier version of the schema up to this one, which only adds to them."""
+    for table in _schema.sorted_tables:
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        for column in table.c:
+            if column.name not in there:
+                definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
 
 
 def _connect_args(address: sa.URL) -> dict:

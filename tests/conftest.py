@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import tasks
+from hrf_utils import settings, tasks
 from hrf_utils.intervals import resamples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """Everything a test writes goes below a folder of its own."""
-    for name in ("DB_URL", "LABELS", "TEST", "POSTS", "PARAMS", "TASK", "SOURCE", "ENCODER", "SHOW_TEXT"):
-        monkeypatch.delenv(name, raising=False)
+    for name in settings.VARIABLES:
+        if name != "HRF_TEST_DATA":
+            monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HRF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PSEUDONYM_KEY", "test")
     return tmp_path / "home"
@@ -28,6 +29,11 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def force():
     return tasks.load("force")
+
+
+def soak(short: int, whole: int) -> int:
+    """How long a long test runs: short in `make test`, whole in `make soak`."""
+    return whole if os.environ.get("HRF_SOAK") else short
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hrf_utils import sources, tasks
+from hrf_utils import collecting, sources, tasks
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -17,7 +17,7 @@ from hrf_utils.store import Store
 def test_the_starter_source_hands_over_every_post_without_its_label(force):
     store = Store.open()
     source = sources.open_source("starter", force)
-    counts = sources.collect(source, store)
+    counts = collecting.collect(source, store)
     posts = store.posts(source.dataset)
     assert counts["read"].sum() == len(posts) == len(pd.read_csv(force.starter))
     assert "label" not in posts and store.labels("force", [source.dataset]).empty
@@ -28,7 +28,7 @@ def test_collecting_twice_adds_nothing_and_is_recorded(force, table):
     store = Store.open()
     source = sources.open_source("file", force, str(table(
         id=["1", "2", "3", "4"], text=["a b", "c d", "e f", ""], query=["police", "police", "taser", "taser"])))
-    first, second = sources.collect(source, store), sources.collect(source, store)
+    first, second = collecting.collect(source, store), collecting.collect(source, store)
     assert first["new"].to_dict() == {"police": 2, "taser": 1} and first["refused"].sum() == 1
     assert second["new"].sum() == 0 and second["repeated"].sum() == 3
     assert len(store.posts(source.dataset)) == 3 and len(store.queries(source.dataset)) >= 2
@@ -38,31 +38,31 @@ def test_a_source_of_ones_own_needs_three_names(force):
     class Feed:
         name, dataset = "feed", "feed-1"
 
-        def pages(self):
+        def pages(self, store):
             for k in range(3):
                 posts = pd.DataFrame({"dataset": "feed-1", "id": [str(k)], "text": [f"post {k}"]})
-                yield sources.Page("police", posts, 0)
+                yield collecting.Page("police", posts, 0)
 
     store = Store.open()
-    assert sources.collect(Feed(), store)["new"].tolist() == [3] and len(store.posts("feed-1")) == 3
+    assert collecting.collect(Feed(), store)["new"].tolist() == [3] and len(store.posts("feed-1")) == 3
 
 
 def test_pages_before_a_failure_are_kept(force):
     class Broken:
         name, dataset = "feed", "feed-1"
 
-        def pages(self):
-            yield sources.Page("q", pd.DataFrame({"dataset": "feed-1", "id": ["1"], "text": ["kept"]}), 0)
+        def pages(self, store):
+            yield collecting.Page("q", pd.DataFrame({"dataset": "feed-1", "id": ["1"], "text": ["kept"]}), 0)
             raise ConnectionError
 
     store = Store.open()
     with pytest.raises(ConnectionError):
-        sources.collect(Broken(), store)
+        collecting.collect(Broken(), store)
     assert store.posts("feed-1")["text"].tolist() == ["kept"] and store.queries("feed-1")["read"].tolist() == [1]
 
 
 @pytest.mark.parametrize(("source", "path", "says"), [
-    ("mail", "", "unknown SOURCE 'mail'; there are starter and file"), ("file", "", "SOURCE=file needs POSTS"),
+    ("mail", "", "unknown SOURCE 'mail'; there are starter, file and x"), ("file", "", "SOURCE=file needs POSTS"),
     ("file", "no.csv", "there is no file no.csv")])
 def test_bad_sources_are_one_sentence(force, source, path, says):
     with pytest.raises(InputError, match=says):

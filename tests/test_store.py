@@ -133,7 +133,7 @@ def test_force_ranks_has_the_columns_of_the_first_document(store):
 def test_another_schema_version_is_refused(db_url, monkeypatch):
     Store.open(db_url)
     monkeypatch.setattr(store_module, "SCHEMA_VERSION", "99")
-    with pytest.raises(InputError, match="schema version 1, this code needs 99"):
+    with pytest.raises(InputError, match="schema version 2, this code needs 99"):
         Store.open(db_url)
 
 
