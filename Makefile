@@ -31,7 +31,7 @@ live := $(filter x,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
 work := scrape label train performance incidents pipeline study
 
-.PHONY: help data $(work) lab test soak lint notebooks clean FORCE
+.PHONY: help data $(work) lab replay test soak lint notebooks clean FORCE
 
 help:
 	@echo "make TARGET [VARIABLE=value …]"; echo; echo "Targets"
@@ -121,6 +121,9 @@ lab: .venv/ready ## open JupyterLab
 
 data: .venv/ready ## download the public labelled set, verified
 	@$(python) -m hrf_utils.sources
+
+replay: .venv/ready ## read pages from X again that could not be read when they came
+	@$(do) replay
 
 $(public): | .venv/ready
 	@$(python) -m hrf_utils.sources

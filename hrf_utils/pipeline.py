@@ -197,6 +197,18 @@ def _tidy(cell: dict) -> dict:
     return cell
 
 
+def replay() -> None:
+    """Read the pages from X again that could not be read when they came."""
+    from hrf_utils import sources, tasks, x
+    from hrf_utils.store import Store
+
+    store, source = Store.open(), sources.open_source("x", tasks.load(settings.get("TASK")))
+    with store.alone("collect"):
+        read, new = x.replay(store, source.dataset)
+    left = store.quarantine(source.dataset)["replayed_at"].isna().sum()
+    print(f"{read} pages could be read, with {new:,} new posts; {left} pages wait")
+
+
 def hold(path: Path, command: list[str]) -> int:
     """Run a command while holding the lock in `path`; a second caller waits and says so.
 
@@ -229,6 +241,7 @@ def main() -> int:
         for place in places:
             command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
     commands.add_parser("refresh").add_argument("chapters", nargs="+")
+    commands.add_parser("replay")
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
     lock.add_argument("rest", nargs=argparse.REMAINDER)
@@ -242,6 +255,8 @@ def main() -> int:
             refresh(options.chapters)
         elif options.command == "stamp":
             stamp(options.out)
+        elif options.command == "replay":
+            replay()
         else:
             from hrf_utils import reports
             if options.command == "page":

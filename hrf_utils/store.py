@@ -168,16 +168,10 @@ class Store:
         """
         key = [_queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
         with self._transaction() as connection:
-            posts, known = _latest(connection, posts), 0
-            if len(posts):
-                known = connection.scalar(sa.select(sa.func.count()).select_from(_posts).where(
-                    _posts.c.dataset == search["dataset"], _posts.c.id.in_(posts["id"].tolist())))
-                _insert(connection, _posts, posts.assign(seen_at=_now()))
-            found = posts["id"].nunique() if len(posts) else 0
+            new = _add_versions(connection, search["dataset"], posts)
             counted = connection.execute(sa.select(*(_queries.c[name] for name in (*_COUNTS, "spent"))).where(*key))
             before = counted.mappings().one_or_none() or dict.fromkeys((*_COUNTS, "spent"), 0)
-            more = {"read": len(posts), "new": found - known, "repeated": len(posts) - found + known,
-                    "refused": refused, "spent": spent}
+            more = {"read": len(posts), "new": new, "repeated": len(posts) - new, "refused": refused, "spent": spent}
             row = search | {name: before[name] + more[name] for name in more}
             _insert(connection, _queries, pd.DataFrame([row]))
             here = {"dataset": search["dataset"], "query": search["query"]}
@@ -186,8 +180,16 @@ class Store:
                 _insert(connection, _gaps, pd.DataFrame([here | {"begins": begins, "ends": ends, "reason": reason}]))
             if unreadable:
                 _insert(connection, _quarantine, pd.DataFrame([here | {
-                    "received_at": _now(), "body": unreadable[0], "reason": unreadable[1]}]))
-        return found - known
+                    "received_at": datetime.now(UTC).replace(tzinfo=None), "body": unreadable[0], "reason": unreadable[1]}]))
+        return new
+
+    def replayed(self, page: dict, posts: pd.DataFrame) -> int:
+        """Write the posts of a row of `quarantine` and mark it as read, in one transaction; how many were new."""
+        here = [_quarantine.c[name] == page[name] for name in ("dataset", "query", "received_at")]
+        with self._transaction() as connection:
+            new = _add_versions(connection, page["dataset"], posts)
+            connection.execute(sa.update(_quarantine).where(*here).values(replayed_at=_now()))
+        return new
 
     def add_labels(self, labels: pd.DataFrame) -> int:
         """Insert or update labels by (task, dataset, id, labeler); returns how many were new."""
@@ -274,6 +276,7 @@ class Store:
         """
         if self.engine.dialect.name == "postgresql":
             with self.engine.connect() as connection:
+                connection.detach()  # closing it then ends its session, and the lock with it
                 if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(work)))):
                     raise InputError(f"another process does the same on this store ({work}); wait until it has ended")
                 yield
@@ -348,6 +351,17 @@ class Store:
             before = connection.scalar(count)
             _insert(connection, table, rows)
             return connection.scalar(count) - before
+
+
+def _add_versions(connection: sa.Connection, dataset: str, posts: pd.DataFrame) -> int:
+    """Insert or update posts, all versions of them kept; how many were new."""
+    if posts.empty:
+        return 0
+    ids = posts["id"].unique().tolist()
+    known = sa.select(sa.func.count()).select_from(_posts).where(_posts.c.dataset == dataset, _posts.c.id.in_(ids))
+    new = len(ids) - connection.scalar(known)
+    _insert(connection, _posts, _latest(connection, posts).assign(seen_at=_now()))
+    return new
 
 
 def _latest(connection: sa.Connection, posts: pd.DataFrame) -> pd.DataFrame:

@@ -343,6 +343,25 @@ def read_page(body: bytes, dataset: str, query: str) -> _Answer:
     return _Answer(found, ids, refused + len(rows) - len(table), price, token, "\n".join(problems))
 
 
+def replay(store: Store, dataset: str) -> tuple[int, int]:
+    """Read the pages again that could not be read when they came.
+
+    Returns
+    -------
+    How many could be read now, and how many posts of them were new.
+    """
+    kept = store.quarantine(dataset)
+    kept, read, new = kept[kept["replayed_at"].isna()], 0, 0
+    for page in tqdm(kept.to_dict("records"), desc="replay", unit=" pages"):
+        try:
+            came = read_page(page["body"], dataset, page["query"])
+        except UnreadableError:
+            continue
+        new += store.replayed(page, came.posts)
+        read += 1
+    return read, new
+
+
 def _time_of(post_id: str) -> datetime | None:
     made = posts.x_time(pd.Series([post_id]))[0]
     return None if pd.isna(made) else made.to_pydatetime()

@@ -151,3 +151,64 @@ def test_a_store_that_does_not_answer_is_one_sentence_without_the_password(url, 
     with pytest.raises(InputError, match=says) as error:
         Store.open(url)
     assert "secret" not in str(error.value) and "\n" not in str(error.value)
+
+
+# ---- pages of a search
+
+
+def a_search(**more):
+    return {"dataset": "d", "query": "police", "started_at": datetime(2026, 3, 1, 12), "source": "x"} | more
+
+
+def test_a_page_and_its_search_are_written_together_and_counts_add_up(store):
+    assert store.add_page(a_search(status="running", next_token="t1"), some_posts(2), refused=1, spent=0.5) == 2
+    assert store.add_page(a_search(status="complete", next_token=""), some_posts(3), spent=0.25) == 1
+    row = store.queries("d").iloc[0]
+    assert row[["read", "new", "repeated", "refused"]].tolist() == [5, 3, 2, 1]
+    assert (row["status"], row["next_token"], row["spent"]) == ("complete", "", 0.75)
+    assert store.spent("x", datetime(2026, 3, 1)) == 0.75 and store.spent("x", datetime(2026, 3, 2)) == 0
+    with pytest.raises(sa.exc.SQLAlchemyError):
+        store.add_page(a_search(spent_on="x") | {"query": None}, some_posts(9))
+    assert len(store.posts("d")) == 3
+
+
+def test_gaps_and_unreadable_pages_are_kept(store):
+    gap = (datetime(2026, 3, 1), datetime(2026, 3, 2), "outage")
+    store.add_page(a_search(), some_posts(0), gap=gap, unreadable=(b"\x00\xff", "no JSON"))
+    assert store.gaps("d")[["begins", "ends", "reason"]].iloc[0].tolist() == list(gap)
+    store.add_page(a_search(), some_posts(0), unreadable=(b"second", "no JSON"))
+    assert [bytes(body) for body in store.quarantine("d")["body"]] == [b"\x00\xff", b"second"]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1, 0]])
+def test_versions_of_an_edited_post_come_in_any_order(store, order):
+    versions = [some_posts(1).assign(version=str(2**60 + k) if k else "", text=f"version {k}") for k in range(3)]
+    for k in order:
+        store.add_page(a_search(), versions[k])
+    assert store.posts("d")["text"].tolist() == ["version 2"]
+    assert store.versions("d")["text"].tolist() == ["version 0", "version 1", "version 2"]
+
+
+def test_only_one_is_alone_and_a_lock_ends_with_its_holder(store, db_url):
+    with store.alone("collect"):
+        with pytest.raises(InputError, match=r"another process does the same on this store \(collect\)"), \
+                Store.open(db_url).alone("collect"):
+            pass
+        with Store.open(db_url).alone("something else"):
+            pass
+    with Store.open(db_url).alone("collect"):
+        pass
+
+
+def test_a_store_of_the_first_version_gains_what_is_new_and_loses_nothing(store, db_url):
+    store.add_posts(some_posts())
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE posts DROP COLUMN place"))
+        for name in ("spent", "propensity", "status"):
+            connection.execute(sa.text(f"ALTER TABLE queries DROP COLUMN {name}"))
+        connection.execute(sa.text("DROP TABLE gaps"))
+        connection.execute(sa.text("UPDATE meta SET value = '1' WHERE name = 'schema_version'"))
+    again = Store.open(db_url)
+    assert again.posts("d")["text"].tolist() == ["post 0", "post 1", "post 2"]
+    assert again.posts("d")["place"].tolist() == ["", "", ""]
+    assert again.add_page(a_search(status="running"), some_posts(4)) == 1 and again.gaps("d").empty

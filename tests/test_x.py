@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,6 @@ def test_failures_are_tried_again_and_again_and_then_named(force, server, clock,
 
 
 def test_a_stall_is_a_failure(force, server, clock, monkeypatch):
-    import time
     monkeypatch.setattr(x, "_TIMEOUT", (1, 0.2))
     server.script = [None, lambda *answer: (time.sleep(0.6), answer)[1]]
     assert run(force)[0]["new"].tolist() == [250] and len(clock.slept) == 1
@@ -189,6 +189,27 @@ def test_a_page_that_cannot_be_read_is_kept_as_it_came(force, server, body):
     assert kept["body"].tolist() == [body] and len(store.posts("x-force")) == 100
     run(force, store=store)
     assert len(store.posts("x-force")) == 250
+
+
+def test_a_page_that_could_not_be_read_is_replayed_when_it_can_be(force, server, monkeypatch):
+    server.script = [None, None, status(200, body=b"<html>"), None, None]
+    monkeypatch.setattr(x, "_TRIES", 1)
+    real, kept = x.read_page, []
+    def poor(body, *more):
+        kept.append(body)
+        if len(kept) == 1:
+            raise x.UnreadableError(body, "a field this version does not know")
+        return real(body, *more)
+    monkeypatch.setattr(x, "read_page", poor)
+    for _ in range(3):
+        with contextlib.suppress(InputError):
+            run(force)
+    monkeypatch.setattr(x, "read_page", real)
+    store = Store.open()
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM posts"))
+    assert x.replay(store, "x-force") == (1, 100) and len(store.posts("x-force")) == 100
+    assert x.replay(store, "x-force") == (0, 0) and store.quarantine("x-force")["replayed_at"].isna().sum() == 1
 
 
 def rewritten(change):
@@ -299,6 +320,21 @@ def test_the_host_is_the_one_tweepy_uses():
         (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         api.search_recent_tweets("police")
+
+
+def test_chapter_1_tells_the_story_of_a_collection(force, server, home, monkeypatch):
+    monkeypatch.undo()  # a process of its own has the real clock
+    server.clock.now = time.time()
+    server.posts = some_posts(150, server.clock.now)
+    environment = os.environ | {"HRF_HOME": str(home), "X_API_URL": server.url, "BEARER_TOKEN": "secret",
+                                "BUDGET_USD": "2", "SOURCE": "x", "PARAMS": "-p most_posts 100"}
+    for new in (100, 0):
+        done = subprocess.run(["make", "scrape"], env=environment, capture_output=True, text=True,
+                              cwd=Path(__file__).parents[1])
+        assert done.returncode == 0, done.stderr
+        page = (home / "reports" / "force" / "1_scrape.html").read_text()
+        assert f"{new} of them new" in page and "Cost: $" in page and "secret" not in page
+    assert "more than 100 posts" in page and "Police pushed" not in page and "x-force" in page
 
 
 # ---- kill -9, in a process of its own
