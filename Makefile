@@ -26,10 +26,10 @@ reports := $(home)/reports
 here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
-annex := A2_what_helped
+annex := A2_what_helped A3_queries
 live := $(filter x,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study
+work := scrape label train performance incidents pipeline study queries
 
 .PHONY: help data $(work) lab replay test soak lint notebooks clean FORCE
 
@@ -56,6 +56,7 @@ train: ## split without leaks, fine-tune a model (chapter 3)
 performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
+queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
 
 $(work): .venv/ready
@@ -68,15 +69,17 @@ performance: $(here)/4_performance.html
 incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
+queries: $(here)/A3_queries.html
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks store reports figures intervals places
-uses_1_scrape := $(ground) collecting x sources
+uses_1_scrape := $(ground) collecting x sources policies
 uses_2_label := $(ground) collecting x sources datasets labeling
 uses_3_train := $(ground) collecting x sources datasets splits classifier network confidence cards training
 uses_4_performance := $(ground) collecting x sources splits classifier network confidence cards evaluation evidence behaviour explain drift
 uses_A2_what_helped := $(ground) collecting x sources datasets splits classifier network confidence cards evaluation evidence training variants study
+uses_A3_queries := $(ground) collecting x sources datasets confidence evaluation evidence policies
 uses_5_incidents := $(ground) collecting x sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
@@ -92,6 +95,8 @@ $(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/pos
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
 
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
+
+$(here)/A3_queries.ipynb: $(here)/2_label.ipynb $(stamps)/labels
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
 $(stamps)/fresh: FORCE .venv/ready $(public)

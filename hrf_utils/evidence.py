@@ -162,18 +162,53 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
 
 def behaviour(table: pd.DataFrame) -> None:
     """Share of failed cases by capability, the worst on top; from `behaviour.by_capability`."""
+    _shares(table, "failed", "cases", "Cases failed, by capability")
+
+
+def yields(table: pd.DataFrame) -> None:
+    """Share of relevant posts among those that each phrase found, the best on top; from `policies.yields`."""
+    _shares(table[table["posts"] > 0].sort_values("value", ascending=False), "hits", "posts",
+            "Posts that are what was looked for, by phrase")
+
+
+def _shares(table: pd.DataFrame, part: str, whole: str, title: str) -> None:
     figure, (axis,) = canvas(7.6, 0.9 + 0.29 * len(table))
+    counts = [f"{row[part]:,.0f} of {row[whole]:,.0f}" for _, row in table.iterrows()]
     for y, (_, row) in enumerate(table.iterrows()):
         _dots(axis, y, row, ACCENT)
-        axis.annotate(f"{row['failed']:.0f} of {row['cases']:.0f}", (1.0, y), (6, 0), textcoords="offset points",
-                      va="center", xycoords=("axes fraction", "data"), fontsize=8.5, color=QUIET)
+        axis.annotate(counts[y], (1.0, y), (6, 0), textcoords="offset points", va="center",
+                      xycoords=("axes fraction", "data"), fontsize=8.5, color=QUIET)
     axis.set_yticks(range(len(table)), table.index)
     axis.invert_yaxis()
-    axis.set(title="Cases failed, by capability", xlim=(-0.02, 1.0))
+    axis.set(title=title, xlim=(-0.02, 1.02))
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.grid(axis="y", visible=False)
-    show(figure, "Share of behavioural cases failed, with 95% intervals: " + "; ".join(
-        f"{name} {row['failed']:.0f} of {row['cases']:.0f}" for name, row in table.iterrows()) + ".")
+    show(figure, f"{title}, with 95% intervals: "
+                 + "; ".join(f"{name} {count}" for name, count in zip(table.index, counts, strict=True)) + ".")
+
+
+def race(shares: dict[str, np.ndarray], posts: np.ndarray) -> None:
+    """What policies have found, as a share of what always taking the best phrase would have found.
+
+    Parameters
+    ----------
+    shares : for each policy, one row a simulation and one column a moment, shape (seeds, moments)
+    posts : posts read at each moment
+    """
+    figure, (axis,) = canvas(7.6, 3.2)
+    texts = []
+    for (name, runs), color in zip(shares.items(), (QUIET, ACCENT), strict=True):
+        low, middle, high = np.quantile(runs, [0.025, 0.5, 0.975], axis=0)
+        axis.fill_between(posts, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.plot(posts, middle, color=color, linewidth=2)
+        axis.annotate(name, (posts[-1], middle[-1]), (6, 0), textcoords="offset points", va="center", color=color,
+                      fontweight="bold")
+        texts.append(f"{name} {middle[-1]:.0%} ({low[-1]:.0%} to {high[-1]:.0%})")
+    axis.axhline(1, color=QUIET, linewidth=1, linestyle="--")
+    axis.set(title="Found, against always taking the best phrase", xlabel="posts read", ylim=(0, 1.08),
+             xlim=(0, posts[-1] * 1.12))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    show(figure, f"After {posts[-1]:,} posts, median and middle 95% of {len(runs)} simulations: {'; '.join(texts)}.")
 
 
 def slices(table: pd.DataFrame) -> None:

@@ -23,7 +23,7 @@ from hrf_utils import settings
 from hrf_utils.settings import ROOT, InputError
 
 NOTEBOOKS = ROOT / "notebooks"
-_VARIABLES = ("task", "source", "posts", "labels", "test", "encoder", "seed")
+_VARIABLES = ("task", "source", "posts", "labels", "test", "encoder", "seed", "policy")
 
 
 def declared(chapter: str) -> dict[str, object]:
@@ -179,13 +179,17 @@ def refresh(chapters: list[str]) -> None:
         defaults = [f"{name}=" for name in settings.VARIABLES if name != "HRF_HOME"]
         subprocess.run(["make", "pipeline", f"HRF_HOME={home}", *defaults], cwd=ROOT, check=True)
         for chapter in chapters:
-            record = json.loads((Path(home) / "reports" / "force" / f"{chapter}.ipynb").read_text("utf8"))
-            path = NOTEBOOKS / f"{chapter}.ipynb"
-            notebook = json.loads(path.read_text(encoding="utf8"))
-            notebook["cells"] = [_tidy(cell) for cell in record["cells"]
-                                 if "injected-parameters" not in cell["metadata"].get("tags", [])]
-            notebook["metadata"]["hrf"] = {"inputs": inputs_sha256(chapter)}
-            path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+            keep(Path(home) / "reports" / "force" / f"{chapter}.ipynb")
+
+
+def keep(record: Path) -> None:
+    """Give the notebook of a record, an executed chapter or annex, the record's outputs."""
+    path = NOTEBOOKS / record.name
+    notebook = json.loads(path.read_text(encoding="utf8"))
+    notebook["cells"] = [_tidy(cell) for cell in json.loads(record.read_text(encoding="utf8"))["cells"]
+                         if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    notebook["metadata"]["hrf"] = {"inputs": inputs_sha256(path.stem)}
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _tidy(cell: dict) -> dict:
@@ -242,6 +246,7 @@ def main() -> int:
             command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
     commands.add_parser("refresh").add_argument("chapters", nargs="+")
     commands.add_parser("replay")
+    commands.add_parser("keep").add_argument("notebook", type=Path)
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
     lock.add_argument("rest", nargs=argparse.REMAINDER)
@@ -253,6 +258,8 @@ def main() -> int:
             run(options.chapter, options.out)
         elif options.command == "refresh":
             refresh(options.chapters)
+        elif options.command == "keep":
+            keep(options.notebook)
         elif options.command == "stamp":
             stamp(options.out)
         elif options.command == "replay":

@@ -48,6 +48,7 @@ VARIABLES = {
     "X_API_URL": Variable("", "another address for X: a proxy, a local server"),
     "BUDGET_USD": Variable("1", "US dollars that one run may spend on X"),
     "BUDGET_USD_MONTH": Variable("20", "US dollars that all runs of a calendar month may spend on X"),
+    "POLICY": Variable("uniform", "how a phrase is chosen for a search of X: uniform | bandit"),
     "DRY_RUN": Variable("", "1 = only say what a collection from X would cost"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
     "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),

@@ -41,8 +41,9 @@ class FileSource:
                 refused = 0
 
 
-def open_source(source: str, task: Task, path: str = "", most_posts: int = 100) -> Source:
-    """The source a run names; `most_posts` is what one search of a live source may read.
+def open_source(source: str, task: Task, path: str = "", most_posts: int = 100,
+                plan: tuple[str, float, str] | None = None) -> Source:
+    """The source a run names; `most_posts` and `plan` are for a search of X, see `XSource`.
 
     Raises
     ------
@@ -58,16 +59,16 @@ def open_source(source: str, task: Task, path: str = "", most_posts: int = 100) 
             raise InputError("SOURCE=file needs POSTS=path to a CSV, JSONL or parquet file")
         return FileSource(path)
     if source == "x":
-        return XSource(task, most_posts)
+        return XSource(task, most_posts, plan)
     raise InputError(f"unknown SOURCE {source!r}; there are starter, file and x")
 
 
-def phrases_found(texts: pd.Series, queries: tuple[str, ...]) -> pd.Series:
-    """Number of posts that hold every word of each search phrase, in the task's order."""
+def found_by(texts: pd.Series, queries: tuple[str, ...]) -> pd.DataFrame:
+    """Which search phrase finds which text: one that holds all of its words; columns ``query`` and ``row`` (index)."""
     lowered = texts.str.lower()
-    found = {query: sum(all(word in text for word in query.lower().split()) for text in lowered)
-             for query in queries}
-    return pd.Series(found, name="posts", dtype=int).rename_axis("phrase")
+    pairs = [(query, row) for query in queries for row, text in lowered.items()
+             if all(word in text for word in query.lower().split())]
+    return pd.DataFrame(pairs, columns=["query", "row"])
 
 
 def download(folder: Path | None = None) -> list[Path]:

@@ -179,8 +179,9 @@ class Store:
                 begins, ends, reason = gap
                 _insert(connection, _gaps, pd.DataFrame([here | {"begins": begins, "ends": ends, "reason": reason}]))
             if unreadable:
-                _insert(connection, _quarantine, pd.DataFrame([here | {
-                    "received_at": datetime.now(UTC).replace(tzinfo=None), "body": unreadable[0], "reason": unreadable[1]}]))
+                (body, reason), now = unreadable, datetime.now(UTC).replace(tzinfo=None)
+                page = here | {"received_at": now, "body": body, "reason": reason}
+                _insert(connection, _quarantine, pd.DataFrame([page]))
         return new
 
     def replayed(self, page: dict, posts: pd.DataFrame) -> int:
@@ -295,6 +296,14 @@ class Store:
         t = _predictions.c
         return self._read(sa.select(_predictions).order_by(t.id).where(
             t.task == task, t.dataset == dataset, t.model == model))
+
+    def answers(self, task: str, dataset: str) -> pd.Series:
+        """Label of each post that has one, by id: the highest that a person gave, else the last that a model gave."""
+        labels = self.labels(task, [dataset]).sort_values("label").drop_duplicates("id", keep="last")
+        t = _predictions.c
+        said = self._read(sa.select(t.id, t.label).where(t.task == task, t.dataset == dataset)
+                          .order_by(t.predicted_at)).drop_duplicates("id", keep="last")
+        return pd.concat([said, labels[["id", "label"]]]).drop_duplicates("id", keep="last").set_index("id")["label"]
 
     def incidents(self, task: str, dataset: str) -> pd.DataFrame:
         """Incidents of a data set, latest first."""

@@ -154,14 +154,14 @@ class XSource:
     Parameters
     ----------
     most : posts to read in one search
-    choose : gives the phrase to search for, and the chance that it had; by default all have the same
+    plan : the phrase to search for, the chance that it had, and the policy that gave it; by default any phrase
     """
 
     name = "x"
 
-    def __init__(self, task: Task, most: int = 100, choose: Callable[[], tuple[str, float]] | None = None):
+    def __init__(self, task: Task, most: int = 100, plan: tuple[str, float, str] | None = None):
         self.dataset, self.most = f"x-{task.name}", most
-        self.choose = choose or (lambda: (random.choice(task.queries), 1 / len(task.queries)))
+        self.plan = plan or (random.choice(task.queries), 1 / len(task.queries), "uniform")
 
     def pages(self, store: Store) -> Iterator[Page]:
         """Yield what was asked, paid and read, step by step; see `Source`.
@@ -177,12 +177,12 @@ class XSource:
             row["started_at"] = row["started_at"].to_pydatetime()
             search = _Search(api, budget, self, row["query"], {name: row[name] for name in _STATE})
             yield from search.read(row["read"])
-        query, chance = self.choose()
+        query, chance, policy = self.plan
         searches = store.queries(self.dataset)
         ended = searches[(searches["query"] == query) & (searches["status"] == "complete")]
         state = dict.fromkeys(_STATE, "") | {
             "started_at": _now(), "status": "asked", "since_id": ended["newest_id"].iloc[0] if len(ended) else "",
-            "policy": "uniform", "propensity": chance}
+            "policy": policy, "propensity": chance}
         yield from _Search(api, budget, self, query, state).begin()
 
 

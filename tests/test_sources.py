@@ -69,10 +69,10 @@ def test_bad_sources_are_one_sentence(force, source, path, says):
         sources.open_source(source, force, path)
 
 
-def test_phrases_count_posts_with_every_word():
-    texts = pd.Series(["Police used tear gas", "gas prices", "TEAR GAS and police again", "policeman"])
-    found = sources.phrases_found(texts, ("tear gas police", "police", "baton"))
-    assert found.to_dict() == {"tear gas police": 2, "police": 3, "baton": 0}
+def test_a_phrase_finds_posts_with_every_word():
+    texts = pd.Series(["Police used tear gas", "gas prices", "TEAR GAS and police again", "policeman"], [5, 6, 7, 8])
+    found = sources.found_by(texts, ("tear gas police", "police", "baton"))
+    assert found.groupby("query")["row"].agg(list).to_dict() == {"tear gas police": [5, 7], "police": [5, 7, 8]}
 
 
 # ---- the public set, from a local mirror

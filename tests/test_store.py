@@ -93,6 +93,19 @@ def test_predictions_keep_all_probabilities(store):
     assert store.predictions("force", "d", "run1")["probabilities"][0] == "[0.2, 0.8]"
 
 
+def test_a_person_answers_before_a_model_and_the_last_model_before_others(store):
+    store.add_posts(some_posts())
+    ids = store.posts("d")["id"]
+    for run, label in (("run1", 1), ("run2", 4)):
+        store.add_predictions("force", "d", run, pd.DataFrame({"id": ids[:2], "label": label, "confidence": 1, "p0": 1}))
+        with store.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE predictions SET predicted_at = '2026-01-01 00:00:00.000000' "
+                                       "WHERE model = 'run1'"))
+    store.add_labels(some_labels(ids[:1], label=2))
+    store.add_labels(some_labels(ids[:1], label=3, labeler="bob"))
+    assert store.answers("force", "d").to_dict() == {ids[0]: 3, ids[1]: 4}
+
+
 def test_digests_follow_the_content_only(store):
     store.add_posts(some_posts())
     ids, first = store.posts("d")["id"], store.posts_digest("d")

@@ -42,7 +42,7 @@ def server(clock, monkeypatch):
 
 def run(force, most=1000, store=None, phrase="police"):
     store = store or Store.open()
-    source = x.XSource(force, most, lambda: (phrase, 0.1))
+    source = x.XSource(force, most, (phrase, 0.1, "bandit"))
     return collecting.collect(source, store), store
 
 
@@ -58,6 +58,7 @@ def test_all_pages_are_read_and_paid_for(force, server):
     assert posts["created_at"].max().timestamp() == pytest.approx(NOW - 600, abs=1)
     row = found.iloc[0]
     assert row["status"] == "complete" and row["newest_id"] == server.posts[0]["id"] and row["propensity"] == 0.1
+    assert row["policy"] == "bandit"
     assert row["spent"] == pytest.approx(PRICES["count"] + 250 * PRICES["post"] + 3 * PRICES["expansion"])
     assert [path for path, _ in server.asked] == ["/2/tweets/counts/recent"] + ["/2/tweets/search/recent"] * 3
 
@@ -366,7 +367,7 @@ def counted(self, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
 Store.add_page = counted
-collecting.collect(x.XSource(tasks.load("force"), 10_000, lambda: ("police", 1.0)), Store.open())
+collecting.collect(x.XSource(tasks.load("force"), 10_000, ("police", 1.0, "uniform")), Store.open())
 """
 
 
