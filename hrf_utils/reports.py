@@ -23,7 +23,7 @@ _FACTS = "application/vnd.hrf.facts+json"
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
-ANNEX = {"A2_what_helped": "What helped"}
+ANNEX = {"A2_what_helped": "What helped", "A3_queries": "Queries"}
 
 _ABOUT = {
     "1_scrape": "What came in, from where, when, and how much of it repeats.",
@@ -32,6 +32,7 @@ _ABOUT = {
     "4_performance": "How good the model is, with intervals and baselines, and where it fails.",
     "5_incidents": "What the posts tell of: incidents with place, date and kind of force.",
     "A2_what_helped": "Annex: which changes to the recipe help, cross-validated.",
+    "A3_queries": "Annex: which search phrases pay, and what a policy that learns would find.",
 }
 
 
@@ -115,7 +116,8 @@ def render(notebook_path: Path, page_path: Path) -> None:
            for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
     title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])
     chapters = [{"href": f"{stem}.html", "name": name, "current": stem == notebook_path.stem}
-                for stem, name in CHAPTERS.items()]
+                for stem, name in CHAPTERS.items()
+                if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
     page = _page(title=title, body=body, toc=toc, banner=_banner(facts.get("data", "")),
                  chapters=chapters, facts=facts, root="../")

@@ -97,7 +97,8 @@ def test_a_person_answers_before_a_model_and_the_last_model_before_others(store)
     store.add_posts(some_posts())
     ids = store.posts("d")["id"]
     for run, label in (("run1", 1), ("run2", 4)):
-        store.add_predictions("force", "d", run, pd.DataFrame({"id": ids[:2], "label": label, "confidence": 1, "p0": 1}))
+        said = pd.DataFrame({"id": ids[:2], "label": label, "confidence": 1, "p0": 1})
+        store.add_predictions("force", "d", run, said)
         with store.engine.begin() as connection:
             connection.execute(sa.text("UPDATE predictions SET predicted_at = '2026-01-01 00:00:00.000000' "
                                        "WHERE model = 'run1'"))
