@@ -68,8 +68,9 @@ def collect(source: Source, store: Store) -> pd.DataFrame:
 
 
 def told(searches: pd.DataFrame) -> pd.DataFrame:
-    """The searches of a run for readers: how many posts there were, what was read, what it cost, how it ended."""
-    expected = [f"{count:,.0f}" if pd.notna(count) else "not told" for count in searches["expected"]]
-    table = searches[["read", "new", "repeated", "refused"]].assign(
-        there=expected, cost=searches["spent"].map("${:.3f}".format), ended=searches["status"].replace("", "complete"))
-    return table[["there", "read", "new", "repeated", "refused", "cost", "ended"]]
+    """The searches of a run for readers: how many posts were counted and read, what it cost, how it ended."""
+    table = searches[["read", "new", "repeated", "refused"]].copy()
+    table.insert(0, "counted", [f"{count:,.0f}" if pd.notna(count) else "–" for count in searches["expected"]])
+    table["cost"] = searches["spent"].map("${:.3f}".format)
+    table["ended"] = searches["status"].replace("", "complete")
+    return table.rename({"": "(the whole file)"})

@@ -61,15 +61,17 @@ def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
     assert len(calls) == 4 and (first == again).all()
 
 
-@pytest.mark.parametrize("name", [name for name, variant in variants.VARIANTS.items()
-                                  if not variant.recipe and not variant.beside and name != "default"])
-def test_a_variant_changes_what_is_learned(rows, force, tiny_bert, name):
-    texts = [f"{text} again" for text in WORDS.values()] * 4
-    ours, theirs = (study.out_of_fold(rows, force, one, str(tiny_bert), folds=2, judged=1, epochs=2, unlabelled=texts)
-                    for one in (name, "default"))
-    judged = study.fold_of(rows, 0, 2) == 0
-    assert np.isfinite(ours[:, judged]).all() and np.isnan(ours[:, ~judged]).all()
-    assert np.abs(ours[0, judged] - theirs[0, judged]).max() > 1e-3
+def test_a_variant_changes_what_is_learned(rows, force, tiny_bert, monkeypatch):
+    posts = rows.iloc[::9].assign(dataset="starter-1", text=[f"a story {k} of {text}" for k, text in WORDS.items()] +
+                                  ["and another", "and the last"])
+    monkeypatch.setattr(datasets, "invented", lambda task, beside: posts)
+    texts, judged = [f"{text} again" for text in WORDS.values()] * 4, study.fold_of(rows, 0, 2) == 0
+    learned = {name: study.out_of_fold(rows, force, name, str(tiny_bert), folds=2, judged=1, epochs=2, unlabelled=texts)
+               for name, variant in variants.VARIANTS.items() if not variant.recipe and not variant.beside}
+    for name, logits in learned.items():
+        assert np.isfinite(logits[:, judged]).all() and np.isnan(logits[:, ~judged]).all(), name
+        if name != "default":
+            assert np.abs(logits[0, judged] - learned["default"][0, judged]).max() > 1e-3, name
 
 
 def test_a_variant_chooses_among_the_invented_posts(rows, force, tiny_bert, monkeypatch):

@@ -336,6 +336,11 @@ def test_chapter_1_tells_the_story_of_a_collection(force, server, home, monkeypa
         page = (home / "reports" / "force" / "1_scrape.html").read_text()
         assert f"{new} of them new" in page and "Cost: $" in page and "secret" not in page
     assert "more than 100 posts" in page and "Police pushed" not in page and "x-force" in page
+    dry = environment | {"HRF_HOME": str(home / "dry"), "DRY_RUN": "1"}
+    done = subprocess.run(["make", "scrape"], env=dry, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    page = (home / "dry" / "reports" / "force" / "1_scrape.html").read_text()
+    assert "Read 0 posts from x" in page and "estimated" in page and "Cost: $0.01" in page
 
 
 # ---- kill -9, in a process of its own
