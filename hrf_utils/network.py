@@ -107,8 +107,8 @@ def mix(read: torch.Tensor | np.ndarray, counted: torch.Tensor | np.ndarray,
 def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: int) -> Network:
     """A network around an encoder, its head new and its counter empty.
 
-    The encoder learns without dropout, and attends without the fused kernel: on a processor both cost half as
-    much time again for short posts, and in three epochs dropout gains nothing (annex ``A2_what_helped``).
+    The encoder learns without dropout, and attends without the fused kernel: on a processor both together cost
+    half as much time again for short posts.
     """
     special = {tokenizer.pad_token_id, *tokenizer("")["input_ids"]}
     encoder.pooler = None

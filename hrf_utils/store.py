@@ -275,11 +275,12 @@ class Store:
         InputError
             If somebody else is at it.
         """
+        refusal = InputError(f"another process does the same on this store ({work}); wait until it has ended")
         if self.engine.dialect.name == "postgresql":
             with self.engine.connect() as connection:
                 connection.detach()  # closing it then ends its session, and the lock with it
                 if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(work)))):
-                    raise InputError(f"another process does the same on this store ({work}); wait until it has ended")
+                    raise refusal
                 yield
             return
         path = self.engine.url.database
@@ -287,8 +288,7 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise InputError(f"another process does the same on this store ({work}); wait until it has "
-                                 "ended") from error
+                raise refusal from error
             yield
 
     def predictions(self, task: str, dataset: str, model: str) -> pd.DataFrame:

@@ -136,11 +136,15 @@ class _Budget:
         spent = store.spent(XSource.name, first)
         self.left = min(settings.number("BUDGET_USD"), settings.number("BUDGET_USD_MONTH") - spent)
 
-    def take(self, dollars: float) -> float:
-        """Set dollars aside; what was not needed is given back as a negative sum."""
+    def check(self, dollars: float) -> None:
+        """Raise `InputError` for a sum that is not left."""
         if dollars > self.left + 1e-9:
             raise InputError(f"this needs ${dollars:.2f}, and ${max(0.0, self.left):.2f} is left of BUDGET_USD and "
                              "BUDGET_USD_MONTH; raise them, or read fewer posts (most_posts)")
+
+    def take(self, dollars: float) -> float:
+        """Set a sum aside, if it is left, and give it."""
+        self.check(dollars)
         self.left -= dollars
         return dollars
 
@@ -218,7 +222,7 @@ class _Search:
             yield self._page()
             return
         try:
-            self.budget.left += self.budget.take(cost)
+            self.budget.check(cost)
         except InputError:
             self.state |= {"status": "too dear", "ended_at": _now()}
             yield self._page()
