@@ -29,7 +29,7 @@ chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
 annex := A2_what_helped A3_queries
 live := $(filter x,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study queries
+work := scrape label train performance incidents pipeline study queries replay comply
 
 .PHONY: help data $(work) lab replay test soak lint notebooks clean FORCE
 
@@ -57,6 +57,8 @@ performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
+replay: ## read pages from X again that could not be read when they came
+comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
 
 $(work): .venv/ready
@@ -70,17 +72,19 @@ incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
 queries: $(here)/A3_queries.html
+replay comply:
+	@$(do) $@
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks store reports figures intervals places
-uses_1_scrape := $(ground) collecting x sources policies
-uses_2_label := $(ground) collecting x sources datasets labeling
-uses_3_train := $(ground) collecting x sources datasets splits classifier network confidence cards training
-uses_4_performance := $(ground) collecting x sources splits classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) collecting x sources datasets splits classifier network confidence cards evaluation evidence training variants study
-uses_A3_queries := $(ground) collecting x sources datasets confidence evaluation evidence policies
-uses_5_incidents := $(ground) collecting x sources datasets classifier network incidents maps
+uses_1_scrape := $(ground) collecting x x_search sources policies
+uses_2_label := $(ground) collecting x x_search sources datasets labeling
+uses_3_train := $(ground) collecting x x_search sources datasets splits classifier network confidence cards training
+uses_4_performance := $(ground) collecting x x_search sources splits classifier network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) collecting x x_search sources datasets splits classifier network confidence cards evaluation evidence training variants study
+uses_A3_queries := $(ground) collecting x x_search sources datasets confidence evaluation evidence policies
+uses_5_incidents := $(ground) collecting x x_search sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -126,9 +130,6 @@ lab: .venv/ready ## open JupyterLab
 
 data: .venv/ready ## download the public labelled set, verified
 	@$(python) -m hrf_utils.sources
-
-replay: .venv/ready ## read pages from X again that could not be read when they came
-	@$(do) replay
 
 $(public): | .venv/ready
 	@$(python) -m hrf_utils.sources

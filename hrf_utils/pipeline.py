@@ -203,14 +203,28 @@ def _tidy(cell: dict) -> dict:
 
 def replay() -> None:
     """Read the pages from X again that could not be read when they came."""
-    from hrf_utils import sources, tasks, x
+    from hrf_utils import sources, tasks, x_search
     from hrf_utils.store import Store
 
     store, source = Store.open(), sources.open_source("x", tasks.load(settings.get("TASK")))
     with store.alone("collect"):
-        read, new = x.replay(store, source.dataset)
-    left = store.quarantine(source.dataset)["replayed_at"].isna().sum()
-    print(f"{read} pages could be read, with {new:,} new posts; {left} pages wait")
+        read, new = x_search.replay(store, source.dataset)
+    print(f"{read} pages could be read, with {new:,} new posts; {len(store.quarantine(source.dataset))} pages wait")
+
+
+def comply() -> None:
+    """Drop the posts that are gone from X, and those that are too old."""
+    from hrf_utils import compliance
+    from hrf_utils.store import Store
+
+    done = compliance.comply(Store.open())
+    print(f"{done.public:,} posts are public on X; {len(done.dropped):,} were dropped.")
+    for reason, count in done.dropped["reason"].value_counts().items():
+        print(f"  {count:,}: {reason}")
+    if len(done.dropped):
+        print("Reports were removed with them; make writes them again.")
+    if done.problem:
+        raise InputError(f"{done.problem}; {done.waiting:,} posts still wait to be checked")
 
 
 def hold(path: Path, command: list[str]) -> int:
@@ -246,6 +260,7 @@ def main() -> int:
             command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
     commands.add_parser("refresh").add_argument("chapters", nargs="+")
     commands.add_parser("replay")
+    commands.add_parser("comply")
     commands.add_parser("keep").add_argument("notebook", type=Path)
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
@@ -262,8 +277,8 @@ def main() -> int:
             keep(options.notebook)
         elif options.command == "stamp":
             stamp(options.out)
-        elif options.command == "replay":
-            replay()
+        elif options.command in {"replay", "comply"}:
+            {"replay": replay, "comply": comply}[options.command]()
         else:
             from hrf_utils import reports
             if options.command == "page":

@@ -98,13 +98,18 @@ def _check_ids(frame: pd.DataFrame, where: str) -> None:
                          "with another text; ids must be unique")
 
 
+def made_by_x(ids: pd.Series) -> pd.Series:
+    """Which ids have the form of X's."""
+    return ids.str.fullmatch(r"\d{15,19}")
+
+
 def x_time(ids: pd.Series) -> pd.Series:
     """Time at which X made an id (UTC), NaT where the id is none of X's.
 
     X ids carry milliseconds since 4 November 2010 in the bits above the 22 lowest.
     """
-    made = [None if not made_by_x else ((int(text) >> 22) + _X_EPOCH_MS) // 1000
-            for made_by_x, text in zip(ids.str.fullmatch(r"\d{15,19}"), ids, strict=True)]
+    made = [((int(text) >> 22) + _X_EPOCH_MS) // 1000 if by_x else None
+            for by_x, text in zip(made_by_x(ids), ids, strict=True)]
     return pd.to_datetime(pd.Series(made, index=ids.index, dtype="Int64"), unit="s").dt.as_unit("s")
 
 

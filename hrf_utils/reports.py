@@ -15,8 +15,9 @@ from IPython.display import HTML, display
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
-from hrf_utils import files, settings, tasks
+from hrf_utils import files, posts, settings, tasks
 from hrf_utils.intervals import show
+from hrf_utils.store import Store
 
 _TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
@@ -90,14 +91,25 @@ def _page(**values: object) -> str:
     return environment.get_template("page.html.j2").render(**values)
 
 
-def _banner(datasets: str) -> str:
+def _banners(datasets: str) -> list[str]:
     names = datasets.split()
-    starters = sum(map(files.is_starter, names))
-    if not starters:
-        return ""
-    part = "This report was" if starters == len(names) else "Part of this report was"
-    return (f"{part} made from the starter corpus: invented posts, written for this project. "
-            "It shows how the pipeline works and says nothing about real events.")
+    starters, lines = sum(map(files.is_starter, names)), []
+    if starters:
+        part = "This report was" if starters == len(names) else "Part of this report was"
+        lines.append(f"{part} made from the starter corpus: invented posts, written for this project. "
+                     "It shows how the pipeline works and says nothing about real events.")
+    if overdue := _overdue(names):
+        lines.append(f"{overdue:,} posts from X behind this report were not checked within the last 24 hours: some "
+                     "may have been deleted since. `make comply` drops these.")
+    return lines
+
+
+def _overdue(datasets: list[str]) -> int:
+    """Posts with an id of X's that were not seen there within 24 hours."""
+    known = Store.open().checked()
+    theirs = known["dataset"].isin(set(datasets) - {"", *filter(files.is_starter, datasets)})
+    fresh = pd.to_datetime(known["checked_at"]) > pd.Timestamp.now("UTC").tz_localize(None) - pd.Timedelta(hours=24)
+    return int((theirs & posts.made_by_x(known["id"]) & ~fresh).sum())
 
 
 def render(notebook_path: Path, page_path: Path) -> None:
@@ -119,7 +131,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
-    page = _page(title=title, body=body, toc=toc, banner=_banner(facts.get("data", "")),
+    page = _page(title=title, body=body, toc=toc, banners=_banners(facts.get("data", "")),
                  chapters=chapters, facts=facts, root="../")
     with files.whole(page_path) as temporary:
         temporary.write_text(page, encoding="utf8")
@@ -148,7 +160,7 @@ def index(page_path: Path) -> None:
             "test posts again and again gives, with the model and the split as they are.</p>"
             + "".join(parts))
     facts = {"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
-    page = _page(title="Posts about police, as evidence", body=body, toc=[], banner=_banner(banners),
+    page = _page(title="Posts about police, as evidence", body=body, toc=[], banners=_banners(banners),
                  chapters=[], facts=facts, root="")
     with files.whole(page_path) as temporary:
         temporary.write_text(page, encoding="utf8")

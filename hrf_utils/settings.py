@@ -50,6 +50,7 @@ VARIABLES = {
     "BUDGET_USD_MONTH": Variable("20", "US dollars that all runs of a calendar month may spend on X"),
     "POLICY": Variable("uniform", "how a phrase is chosen for a search of X: uniform | bandit"),
     "DRY_RUN": Variable("", "1 = only say what a collection from X would cost"),
+    "RETENTION_DAYS": Variable("", "drop collected posts after so many days (`make comply`); empty = keep them"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
     "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),
 }
@@ -106,7 +107,7 @@ def number(name: str) -> float:
         If it is none.
     """
     try:
-        value = float(get(name))
+        value = float(get(name) or 0)
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):

@@ -13,7 +13,7 @@ from hrf_utils.collecting import Page, Source
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 from hrf_utils.tasks import Task
-from hrf_utils.x import XSource
+from hrf_utils.x_search import XSource
 
 _PAGE = 5_000
 

@@ -18,94 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from tqdm.auto import tqdm
 
-from hrf_utils import settings
+from hrf_utils import schema, settings
 from hrf_utils.settings import InputError
 
-SCHEMA_VERSION = "2"
 _CHUNK = 400
-
-_schema = sa.MetaData()
-
-
-def _text(name: str, **options: object) -> sa.Column:
-    return sa.Column(name, sa.Text, nullable=False, server_default="", **options)
-
-
-def _key(name: str) -> sa.Column:
-    return sa.Column(name, sa.Text, primary_key=True)
-
-
-_meta = sa.Table("meta", _schema, _key("name"), _text("value"))
-
-_posts = sa.Table(
-    "posts", _schema, _key("dataset"), _key("id"),
-    sa.Column("created_at", sa.DateTime), _text("text"), _text("author"), _text("author_location"),
-    _text("place"), _text("lang"), _text("conversation_id"), _text("source"), _text("query"), _text("kind"),
-    _text("city"), _text("state"), _text("country"), _text("incident"),
-    sa.Column("seen_at", sa.DateTime, nullable=False))
-
-_COUNTS = ("read", "new", "repeated", "refused")
-
-_queries = sa.Table(
-    "queries", _schema, _key("dataset"), _key("query"),
-    sa.Column("started_at", sa.DateTime, primary_key=True), _text("source"),
-    *(sa.Column(name, sa.Integer, nullable=False, server_default="0") for name in _COUNTS),
-    sa.Column("spent", sa.Float, nullable=False, server_default="0"), sa.Column("propensity", sa.Float),
-    _text("policy"), _text("status"), sa.Column("ended_at", sa.DateTime), _text("since_id"), _text("until_id"),
-    _text("newest_id"), _text("oldest_id"), _text("next_token"), sa.Column("expected", sa.Integer), _text("problems"))
-
-_versions = sa.Table(
-    "versions", _schema, _key("dataset"), _key("id"), _key("version"), _text("text"),
-    sa.Column("seen_at", sa.DateTime, nullable=False))
-
-_gaps = sa.Table(
-    "gaps", _schema, _key("dataset"), _key("query"), sa.Column("begins", sa.DateTime, primary_key=True),
-    sa.Column("ends", sa.DateTime), _text("reason"))
-
-_quarantine = sa.Table(
-    "quarantine", _schema, _key("dataset"), _key("query"), sa.Column("received_at", sa.DateTime, primary_key=True),
-    sa.Column("body", sa.LargeBinary, nullable=False), _text("reason"), sa.Column("replayed_at", sa.DateTime))
-
-
-def _of_post() -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(["dataset", "id"], ["posts.dataset", "posts.id"],
-                                   ondelete="CASCADE")
-
-
-_labels = sa.Table(
-    "labels", _schema, _key("task"), _key("dataset"), _key("id"), _key("labeler"),
-    sa.Column("label", sa.Integer, nullable=False), _text("origin"),
-    sa.Column("codebook_version", sa.Integer, nullable=False),
-    sa.Column("labelled_at", sa.DateTime, nullable=False), _of_post())
-
-_predictions = sa.Table(
-    "predictions", _schema, _key("task"), _key("dataset"), _key("id"), _key("model"),
-    sa.Column("label", sa.Integer, nullable=False), sa.Column("confidence", sa.Float, nullable=False),
-    _text("probabilities"), sa.Column("predicted_at", sa.DateTime, nullable=False), _of_post())
-
-_incidents = sa.Table(
-    "incidents", _schema, _key("task"), _key("dataset"), _key("incident_id"),
-    sa.Column("incident_date", sa.Date), _text("tweet_id"), _text("user_name"), _text("title"),
-    _text("description"), _text("city"), _text("state"), _text("country"),
-    sa.Column("lat", sa.Float), sa.Column("long", sa.Float), _text("place_method"),
-    sa.Column("label", sa.Integer, nullable=False), sa.Column("confidence", sa.Float, nullable=False),
-    _text("decided_by"), _text("status"), _text("tags"), _text("src"),
-    sa.Column("posts", sa.Integer, nullable=False), _text("model"))
-
-_incident_posts = sa.Table(
-    "incident_posts", _schema, _key("task"), _key("dataset"), _key("incident_id"), _key("id"),
-    sa.ForeignKeyConstraint(
-        ["task", "dataset", "incident_id"],
-        ["incidents.task", "incidents.dataset", "incidents.incident_id"], ondelete="CASCADE"),
-    _of_post())
-
-_FORCE_RANKS = """
-CREATE VIEW force_ranks AS
-SELECT incident_id, incident_date, tweet_id, user_name, description, city, state, lat, long, title,
-       label AS force_rank, status, confidence, tags, src
-FROM incidents
-WHERE task = 'force' AND dataset = (SELECT value FROM meta WHERE name = 'incidents of force')
-"""
 
 
 class Store:
@@ -134,7 +50,7 @@ class Store:
             if address.get_backend_name() == "sqlite":
                 sa.event.listen(engine, "connect", _sqlite_pragmas)
             with engine.begin() as connection:
-                _create(connection)
+                schema.create(connection)
         except sa.exc.ArgumentError as error:
             raise InputError("DB_URL is not a database address like "
                              "postgresql://user:password@host/name") from error
@@ -149,7 +65,7 @@ class Store:
 
         `posts` has at least ``dataset``, ``id`` and ``text``; other columns of the table are kept.
         """
-        return self._write(_posts, posts.assign(seen_at=_now()))
+        return self._write(schema.posts, posts.assign(seen_at=_now()))
 
     def add_page(self, search: dict, posts: pd.DataFrame, refused: int = 0, spent: float = 0.0,
                  gap: tuple[datetime | None, datetime | None, str] | None = None,
@@ -166,35 +82,35 @@ class Store:
         gap : from when to when posts are missing, and why
         unreadable : a page that could not be read, as it came, and why
         """
-        key = [_queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
+        key = [schema.queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
         with self._transaction() as connection:
             new = _add_versions(connection, search["dataset"], posts)
-            counted = connection.execute(sa.select(*(_queries.c[name] for name in (*_COUNTS, "spent"))).where(*key))
-            before = counted.mappings().one_or_none() or dict.fromkeys((*_COUNTS, "spent"), 0)
+            sums = (*schema.COUNTS, "spent")
+            counted = connection.execute(sa.select(*(schema.queries.c[name] for name in sums)).where(*key))
+            before = counted.mappings().one_or_none() or dict.fromkeys(sums, 0)
             more = {"read": len(posts), "new": new, "repeated": len(posts) - new, "refused": refused, "spent": spent}
             row = search | {name: before[name] + more[name] for name in more}
-            _insert(connection, _queries, pd.DataFrame([row]))
+            _insert(connection, schema.queries, pd.DataFrame([row]))
             here = {"dataset": search["dataset"], "query": search["query"]}
             if gap:
-                begins, ends, reason = gap
-                _insert(connection, _gaps, pd.DataFrame([here | {"begins": begins, "ends": ends, "reason": reason}]))
+                row = here | dict(zip(("begins", "ends", "reason"), gap, strict=True))
+                _insert(connection, schema.gaps, pd.DataFrame([row]))
             if unreadable:
                 (body, reason), now = unreadable, datetime.now(UTC).replace(tzinfo=None)
                 page = here | {"received_at": now, "body": body, "reason": reason}
-                _insert(connection, _quarantine, pd.DataFrame([page]))
+                _insert(connection, schema.quarantine, pd.DataFrame([page]))
         return new
 
     def replayed(self, page: dict, posts: pd.DataFrame) -> int:
-        """Write the posts of a row of `quarantine` and mark it as read, in one transaction; how many were new."""
-        here = [_quarantine.c[name] == page[name] for name in ("dataset", "query", "received_at")]
+        """Write the posts of a row of `quarantine` in its place, in one transaction; how many were new."""
         with self._transaction() as connection:
             new = _add_versions(connection, page["dataset"], posts)
-            connection.execute(sa.update(_quarantine).where(*here).values(replayed_at=_now()))
+            _delete_pages(connection, [page])
         return new
 
     def add_labels(self, labels: pd.DataFrame) -> int:
         """Insert or update labels by (task, dataset, id, labeler); returns how many were new."""
-        return self._write(_labels, labels.assign(labelled_at=_now()))
+        return self._write(schema.labels, labels.assign(labelled_at=_now()))
 
     def add_predictions(self, task: str, dataset: str, model: str, frame: pd.DataFrame) -> int:
         """Store predictions (columns id, label, confidence, p0…) of one model; returns how many
@@ -203,7 +119,7 @@ class Store:
         rows = frame[["id", "label", "confidence"]].assign(
             task=task, dataset=dataset, model=model, predicted_at=_now(),
             probabilities=[json.dumps(row) for row in chances])
-        return self._write(_predictions, rows)
+        return self._write(schema.predictions, rows)
 
     def replace_incidents(self, task: str, dataset: str, incidents: pd.DataFrame,
                           members: pd.DataFrame) -> None:
@@ -215,56 +131,124 @@ class Store:
         def own(table: sa.Table) -> sa.ColumnElement:
             return (table.c.task == task) & (table.c.dataset == dataset)
 
-        decided = sa.select(_incidents.c.incident_id, _incidents.c.status).where(
-            own(_incidents), _incidents.c.status != "pending")
+        decided = sa.select(schema.incidents.c.incident_id, schema.incidents.c.status).where(
+            own(schema.incidents), schema.incidents.c.status != "pending")
         with self._transaction() as connection:
             statuses = dict(connection.execute(decided).all())
-            for table in (_incident_posts, _incidents):
+            for table in (schema.incident_posts, schema.incidents):
                 connection.execute(sa.delete(table).where(own(table)))
             rows = incidents.assign(task=task, dataset=dataset)
             rows["status"] = [statuses.get(incident, status) for incident, status
                               in zip(rows["incident_id"], rows["status"], strict=True)]
-            _insert(connection, _incidents, rows)
-            _insert(connection, _incident_posts, members.assign(task=task, dataset=dataset))
+            _insert(connection, schema.incidents, rows)
+            _insert(connection, schema.incident_posts, members.assign(task=task, dataset=dataset))
             latest = {"name": f"incidents of {task}", "value": dataset}
-            _insert(connection, _meta, pd.DataFrame([latest]))
+            _insert(connection, schema.meta, pd.DataFrame([latest]))
 
     def posts(self, dataset: str) -> pd.DataFrame:
         """Posts of a data set, by id."""
-        return self._read(sa.select(_posts).where(_posts.c.dataset == dataset).order_by(_posts.c.id))
+        t = schema.posts.c
+        return self._read(sa.select(schema.posts).where(t.dataset == dataset).order_by(t.id))
 
     def labels(self, task: str, datasets: Iterable[str]) -> pd.DataFrame:
         """Labels for a task in the data sets named, with the post each belongs to."""
-        post = [c for c in _posts.c if c.name not in _labels.c and c.name != "seen_at"]
-        query = sa.select(_labels, *post).join_from(_labels, _posts).where(
-            _labels.c.task == task, _labels.c.dataset.in_(list(datasets)))
-        return self._read(query.order_by(_labels.c.dataset, _labels.c.id, _labels.c.labeler))
+        post = [c for c in schema.posts.c if c.name not in schema.labels.c and c.name != "seen_at"]
+        query = sa.select(schema.labels, *post).join_from(schema.labels, schema.posts).where(
+            schema.labels.c.task == task, schema.labels.c.dataset.in_(list(datasets)))
+        return self._read(query.order_by(schema.labels.c.dataset, schema.labels.c.id, schema.labels.c.labeler))
 
     def queries(self, dataset: str) -> pd.DataFrame:
         """What each query to a source brought, latest first."""
-        return self._read(sa.select(_queries).where(_queries.c.dataset == dataset)
-                          .order_by(_queries.c.started_at.desc(), _queries.c.query))
+        return self._read(sa.select(schema.queries).where(schema.queries.c.dataset == dataset)
+                          .order_by(schema.queries.c.started_at.desc(), schema.queries.c.query))
 
     def gaps(self, dataset: str) -> pd.DataFrame:
         """Times of which posts are missing, and why, earliest first."""
-        return self._read(sa.select(_gaps).where(_gaps.c.dataset == dataset).order_by(_gaps.c.begins, _gaps.c.query))
+        t = schema.gaps.c
+        return self._read(sa.select(schema.gaps).where(t.dataset == dataset).order_by(t.begins, t.query))
 
     def versions(self, dataset: str) -> pd.DataFrame:
         """All versions that were seen of the posts that were edited."""
-        return self._read(sa.select(_versions).where(_versions.c.dataset == dataset)
-                          .order_by(_versions.c.id, _versions.c.version))
+        return self._read(sa.select(schema.versions).where(schema.versions.c.dataset == dataset)
+                          .order_by(schema.versions.c.id, schema.versions.c.version))
 
     def quarantine(self, dataset: str) -> pd.DataFrame:
         """Pages that could not be read, as they came, earliest first."""
-        return self._read(sa.select(_quarantine).where(_quarantine.c.dataset == dataset)
-                          .order_by(_quarantine.c.received_at))
+        return self._read(sa.select(schema.quarantine).where(schema.quarantine.c.dataset == dataset)
+                          .order_by(schema.quarantine.c.received_at))
+
+    def quarantine_of(self, source: str) -> pd.DataFrame:
+        """Rows of `quarantine` in all data sets that a source collects."""
+        return self._read(sa.select(schema.quarantine).where(schema.quarantine.c.dataset.startswith(f"{source}-")))
+
+    def texts(self, posts: pd.DataFrame) -> list[str]:
+        """All texts, earlier versions included, of posts (``dataset``, ``id``)."""
+        with self.engine.connect() as connection:
+            return [text for table in (schema.posts, schema.versions) for here in _of_each(table, posts)
+                    for text in connection.scalars(sa.select(table.c.text).where(here))]
 
     def spent(self, source: str, since: datetime) -> float:
         """US dollars that all searches of a source begun since a time have cost."""
-        total = sa.select(sa.func.sum(_queries.c.spent)).where(
-            _queries.c.source == source, _queries.c.started_at >= since)
+        total = sa.select(sa.func.sum(schema.queries.c.spent)).where(
+            schema.queries.c.source == source, schema.queries.c.started_at >= since)
         with self.engine.connect() as connection:
             return connection.scalar(total) or 0.0
+
+    def checked(self) -> pd.DataFrame:
+        """``dataset``, ``id``, ``source``, ``seen_at`` and ``checked_at`` of all posts, the longest unchecked first."""
+        t = schema.posts.c
+        return self._read(sa.select(t.dataset, t.id, t.source, t.seen_at, t.checked_at)
+                          .order_by(t.checked_at.nulls_first(), t.dataset, t.id))
+
+    def mark_checked(self, posts: pd.DataFrame, at: datetime) -> None:
+        """Write down that posts (``dataset``, ``id``) were public at a time."""
+        with self._transaction() as connection:
+            for here in _of_each(schema.posts, posts):
+                connection.execute(sa.update(schema.posts).where(here).values(checked_at=at))
+
+    def forget(self, posts: pd.DataFrame, pages: pd.DataFrame | None = None) -> None:
+        """Drop posts and all that is known of them, in one transaction; their ids stay as tombstones.
+
+        Labels and predictions go with a post, and so does an incident that no other post tells of. What has a
+        tombstone is never stored again. `scrub` is to follow.
+
+        Parameters
+        ----------
+        posts : ``dataset``, ``id`` and ``reason``
+        pages : rows of `quarantine` to drop as well
+        """
+        t, members = schema.incidents.c, schema.incident_posts.c
+        with self._transaction() as connection:
+            _insert(connection, schema.tombstones, posts.assign(gone_at=_now()))
+            for table in (schema.posts, schema.versions):
+                for here in _of_each(table, posts):
+                    connection.execute(sa.delete(table).where(here))
+            told = sa.exists().where(members.task == t.task, members.dataset == t.dataset,
+                                     members.incident_id == t.incident_id)
+            connection.execute(sa.delete(schema.incidents).where(~told))
+            shown = sa.exists().where(members.task == t.task, members.dataset == t.dataset,
+                                      members.incident_id == t.incident_id, members.id == t.tweet_id)
+            connection.execute(sa.update(schema.incidents).where(~shown).values(
+                tweet_id="", user_name="", description="", src=""))
+            if pages is not None:
+                _delete_pages(connection, pages.to_dict("records"))
+            _insert(connection, schema.meta, pd.DataFrame([{"name": "to scrub", "value": "yes"}]))
+
+    def scrub(self) -> None:
+        """Overwrite what `forget` dropped since the last time, so that the database's files hold none of it."""
+        due = sa.select(schema.meta.c.value).where(schema.meta.c.name == "to scrub")
+        with self.engine.connect() as connection:
+            if not connection.scalar(due):
+                return
+        whole = {"sqlite": ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"], "postgresql": ["VACUUM FULL"]}
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for statement in whole[self.engine.dialect.name]:
+                connection.execute(sa.text(statement))
+            connection.execute(sa.delete(schema.meta).where(schema.meta.c.name == "to scrub"))
+
+    def tombstones(self) -> pd.DataFrame:
+        """``dataset``, ``id``, ``gone_at`` and ``reason`` of the posts that were dropped."""
+        return self._read(sa.select(schema.tombstones).order_by(schema.tombstones.c.gone_at))
 
     @contextmanager
     def alone(self, work: str) -> Iterator[None]:
@@ -293,22 +277,22 @@ class Store:
 
     def predictions(self, task: str, dataset: str, model: str) -> pd.DataFrame:
         """Predictions of one model for the posts of a data set."""
-        t = _predictions.c
-        return self._read(sa.select(_predictions).order_by(t.id).where(
+        t = schema.predictions.c
+        return self._read(sa.select(schema.predictions).order_by(t.id).where(
             t.task == task, t.dataset == dataset, t.model == model))
 
     def answers(self, task: str, dataset: str) -> pd.Series:
         """Label of each post that has one, by id: the highest that a person gave, else the last that a model gave."""
         labels = self.labels(task, [dataset]).sort_values("label").drop_duplicates("id", keep="last")
-        t = _predictions.c
+        t = schema.predictions.c
         said = self._read(sa.select(t.id, t.label).where(t.task == task, t.dataset == dataset)
                           .order_by(t.predicted_at)).drop_duplicates("id", keep="last")
         return pd.concat([said, labels[["id", "label"]]]).drop_duplicates("id", keep="last").set_index("id")["label"]
 
     def incidents(self, task: str, dataset: str) -> pd.DataFrame:
         """Incidents of a data set, latest first."""
-        t = _incidents.c
-        return self._read(sa.select(_incidents).where(t.task == task, t.dataset == dataset)
+        t = schema.incidents.c
+        return self._read(sa.select(schema.incidents).where(t.task == task, t.dataset == dataset)
                           .order_by(t.incident_date.desc(), t.incident_id))
 
     def force_ranks(self) -> pd.DataFrame:
@@ -320,13 +304,13 @@ class Store:
 
     def posts_digest(self, dataset: str) -> str:
         """Digest of the ids, times and texts of a data set."""
-        t = _posts.c
+        t = schema.posts.c
         return self._digest(sa.select(t.id, t.created_at, t.text)
                             .where(t.dataset == dataset).order_by(t.id))
 
     def labels_digest(self, task: str, datasets: Iterable[str], human_only: bool = False) -> str:
         """Digest of the labels in the data sets named; `human_only` leaves out imported ones."""
-        t = _labels.c
+        t = schema.labels.c
         query = sa.select(t.dataset, t.id, t.labeler, t.label).where(
             t.task == task, t.dataset.in_(list(datasets))).order_by(t.dataset, t.id, t.labeler)
         return self._digest(query.where(t.origin != "import") if human_only else query)
@@ -364,12 +348,12 @@ class Store:
 
 def _add_versions(connection: sa.Connection, dataset: str, posts: pd.DataFrame) -> int:
     """Insert or update posts, all versions of them kept; how many were new."""
+    posts = _without_tombstones(connection, posts)
     if posts.empty:
         return 0
-    ids = posts["id"].unique().tolist()
-    known = sa.select(sa.func.count()).select_from(_posts).where(_posts.c.dataset == dataset, _posts.c.id.in_(ids))
-    new = len(ids) - connection.scalar(known)
-    _insert(connection, _posts, _latest(connection, posts).assign(seen_at=_now()))
+    ids, t = posts["id"].unique().tolist(), schema.posts.c
+    new = len(ids) - connection.scalar(sa.select(sa.func.count()).where(t.dataset == dataset, t.id.in_(ids)))
+    _insert(connection, schema.posts, _latest(connection, posts).assign(seen_at=_now()))
     return new
 
 
@@ -378,27 +362,50 @@ def _latest(connection: sa.Connection, posts: pd.DataFrame) -> pd.DataFrame:
     if "version" not in posts or posts.empty:
         return posts
     dataset, ids = posts["dataset"].iloc[0], posts["id"].tolist()
-    here = (_versions.c.dataset == dataset) & _versions.c.id.in_(ids)
-    before = set(connection.scalars(sa.select(_versions.c.id).where(here)))
+    here = (schema.versions.c.dataset == dataset) & schema.versions.c.id.in_(ids)
+    before = set(connection.scalars(sa.select(schema.versions.c.id).where(here)))
     edited = before | set(posts.loc[posts["version"] != "", "id"])
     if not edited:
         return posts
-    first = sa.select(_posts.c.dataset, _posts.c.id, _posts.c.text).where(
-        _posts.c.dataset == dataset, _posts.c.id.in_(edited - before))
+    first = sa.select(schema.posts.c.dataset, schema.posts.c.id, schema.posts.c.text).where(
+        schema.posts.c.dataset == dataset, schema.posts.c.id.in_(edited - before))
     stored = pd.DataFrame(connection.execute(first).all(), columns=["dataset", "id", "text"])
     came = posts[posts["id"].isin(edited)]
     seen = pd.concat([stored.assign(version=stored["id"]),
                       came.assign(version=came["version"].where(came["version"] != "", came["id"]))])
-    _insert(connection, _versions, seen.assign(seen_at=_now()))
-    kept = connection.execute(sa.select(_versions.c.id, _versions.c.version, _versions.c.text).where(here)).all()
+    _insert(connection, schema.versions, seen.assign(seen_at=_now()))
+    t = schema.versions.c
+    kept = connection.execute(sa.select(t.id, t.version, t.text).where(here)).all()
     latest = {row.id: row.text for row in sorted(kept, key=lambda row: (len(row.version), row.version))}
     return posts.assign(text=[latest.get(one, text) for one, text in zip(posts["id"], posts["text"], strict=True)])
+
+
+def _without_tombstones(connection: sa.Connection, rows: pd.DataFrame) -> pd.DataFrame:
+    if not {"dataset", "id"} <= set(rows.columns) or rows.empty:
+        return rows
+    t = schema.tombstones.c
+    gone = connection.execute(sa.select(t.dataset, t.id).where(t.dataset.in_(rows["dataset"].unique().tolist()))).all()
+    return rows[~pd.MultiIndex.from_frame(rows[["dataset", "id"]]).isin(gone)] if gone else rows
+
+
+def _of_each(table: sa.Table, posts: pd.DataFrame) -> Iterator[sa.ColumnElement]:
+    """Conditions that together hold for the rows of a table that belong to posts."""
+    for dataset, rows in posts.groupby("dataset"):
+        for start in range(0, len(rows), _CHUNK):
+            yield (table.c.dataset == dataset) & table.c.id.in_(rows["id"].iloc[start:start + _CHUNK].tolist())
+
+
+def _delete_pages(connection: sa.Connection, pages: list[dict]) -> None:
+    for page in pages:
+        here = [schema.quarantine.c[name] == page[name] for name in ("dataset", "query", "received_at")]
+        connection.execute(sa.delete(schema.quarantine).where(*here))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> None:
     """Upsert the columns of `rows` that the table has; NaN becomes NULL."""
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
     keys = [column.name for column in table.primary_key]
+    rows = _without_tombstones(connection, rows) if table is not schema.tombstones else rows
     rows = rows[[name for name in rows.columns if name in table.c]]
     rows = rows.drop_duplicates(keys, keep="last").astype(object).replace({np.nan: None, pd.NaT: None})
     bar = tqdm(range(0, len(rows), _CHUNK), desc=f"store {table.name}", unit_scale=_CHUNK,
@@ -411,30 +418,6 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> N
             connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
         else:
             connection.execute(statement.on_conflict_do_nothing(index_elements=keys))
-
-
-def _create(connection: sa.Connection) -> None:
-    _schema.create_all(connection)
-    version = connection.scalar(sa.select(_meta.c.value).where(_meta.c.name == "schema_version"))
-    if version is None:
-        connection.execute(sa.text(_FORCE_RANKS))
-        connection.execute(_meta.insert().values(name="schema_version", value=SCHEMA_VERSION))
-    elif version == "1":
-        _add_columns(connection)
-        connection.execute(_meta.update().values(value=SCHEMA_VERSION).where(_meta.c.name == "schema_version"))
-    elif version != SCHEMA_VERSION:
-        raise InputError(f"the store has schema version {version}, this code needs {SCHEMA_VERSION}; "
-                         "use the code it was written with, or another DB_URL")
-
-
-def _add_columns(connection: sa.Connection) -> None:
-    """Bring the tables of an earlier version of the schema up to this one, which only adds to them."""
-    for table in _schema.sorted_tables:
-        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-        for column in table.c:
-            if column.name not in there:
-                definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-                connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {definition}"))
 
 
 def _connect_args(address: sa.URL) -> dict:

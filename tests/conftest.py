@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from x_server import NOW, Clock, XServer, some_posts
 
-from hrf_utils import settings, tasks
+from hrf_utils import settings, tasks, x
 from hrf_utils.intervals import resamples
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,23 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def force():
     return tasks.load("force")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(NOW)
+    monkeypatch.setattr(x, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def server(clock, monkeypatch):
+    server = XServer(some_posts(250, NOW), clock)
+    monkeypatch.setenv("X_API_URL", server.url)
+    monkeypatch.setenv("BEARER_TOKEN", "secret")
+    monkeypatch.setenv("BUDGET_USD", "10")
+    yield server
+    server.close()
 
 
 def soak(short: int, whole: int) -> int:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from hrf_utils import store as store_module
+from hrf_utils import schema
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -144,10 +144,11 @@ def test_force_ranks_has_the_columns_of_the_first_document(store):
     assert store.force_ranks()["force_rank"].tolist() == [3]
 
 
-def test_another_schema_version_is_refused(db_url, monkeypatch):
+def test_a_later_schema_version_is_refused(db_url):
     Store.open(db_url)
-    monkeypatch.setattr(store_module, "SCHEMA_VERSION", "99")
-    with pytest.raises(InputError, match="schema version 2, this code needs 99"):
+    with Store.open(db_url).engine.begin() as connection:
+        connection.execute(schema.meta.update().where(schema.meta.c.name == "schema_version").values(value="99"))
+    with pytest.raises(InputError, match="schema version 99, this code needs 3"):
         Store.open(db_url)
 
 

@@ -13,36 +13,18 @@ import pytest
 import requests
 import sqlalchemy as sa
 from conftest import soak
-from x_server import BreakError, Clock, XServer, post_id, some_posts
+from x_server import NOW, BreakError, post_id, some_posts
 
-from hrf_utils import collecting, x
+from hrf_utils import collecting, x, x_search
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
-NOW = 1_780_000_000.0
 PRICES = x.PRICE
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock(NOW)
-    monkeypatch.setattr(x, "time", clock)
-    return clock
-
-
-@pytest.fixture
-def server(clock, monkeypatch):
-    server = XServer(some_posts(250, NOW), clock)
-    monkeypatch.setenv("X_API_URL", server.url)
-    monkeypatch.setenv("BEARER_TOKEN", "secret")
-    monkeypatch.setenv("BUDGET_USD", "10")
-    yield server
-    server.close()
 
 
 def run(force, most=1000, store=None, phrase="police"):
     store = store or Store.open()
-    source = x.XSource(force, most, (phrase, 0.1, "bandit"))
+    source = x_search.XSource(force, most, (phrase, 0.1, "bandit"))
     return collecting.collect(source, store), store
 
 
@@ -93,7 +75,7 @@ def test_an_outage_of_more_than_seven_days_is_a_gap(force, server, clock):
     gap = store.gaps("x-force").iloc[0]
     assert found["new"].tolist() == [5] and gap["reason"] == "X keeps seven days"
     assert gap["begins"].timestamp() == pytest.approx(NOW - 600, abs=1)
-    assert gap["ends"].timestamp() == pytest.approx(clock.now - x._REACH.total_seconds(), abs=1)
+    assert gap["ends"].timestamp() == pytest.approx(clock.now - x_search._REACH.total_seconds(), abs=1)
 
 
 @pytest.mark.parametrize("at", range(1, 8))
@@ -195,22 +177,22 @@ def test_a_page_that_cannot_be_read_is_kept_as_it_came(force, server, body):
 def test_a_page_that_could_not_be_read_is_replayed_when_it_can_be(force, server, monkeypatch):
     server.script = [None, None, status(200, body=b"<html>"), None, None]
     monkeypatch.setattr(x, "_TRIES", 1)
-    real, kept = x.read_page, []
+    real, kept = x_search.read_page, []
     def poor(body, *more):
         kept.append(body)
         if len(kept) == 1:
             raise x.UnreadableError(body, "a field this version does not know")
         return real(body, *more)
-    monkeypatch.setattr(x, "read_page", poor)
+    monkeypatch.setattr(x_search, "read_page", poor)
     for _ in range(3):
         with contextlib.suppress(InputError):
             run(force)
-    monkeypatch.setattr(x, "read_page", real)
+    monkeypatch.setattr(x_search, "read_page", real)
     store = Store.open()
     with store.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM posts"))
-    assert x.replay(store, "x-force") == (1, 100) and len(store.posts("x-force")) == 100
-    assert x.replay(store, "x-force") == (0, 0) and store.quarantine("x-force")["replayed_at"].isna().sum() == 1
+    assert x_search.replay(store, "x-force") == (1, 100) and len(store.posts("x-force")) == 100
+    assert x_search.replay(store, "x-force") == (0, 0) and len(store.quarantine("x-force")) == 1
 
 
 def rewritten(change):
@@ -274,7 +256,7 @@ def test_no_run_and_no_month_spends_more_than_its_budget_even_when_pages_are_los
         with contextlib.suppress(InputError):
             run(force, phrase=force.queries[k % 4])
         assert server.sold - before <= 1.30
-        assert server.sold <= Store.open().spent("x", x._now().replace(day=1)) + 1e-9 <= 6 + 1e-6
+        assert server.sold <= Store.open().spent("x", x.now().replace(day=1)) + 1e-9 <= 6 + 1e-6
     spent = server.sold
     with pytest.raises(InputError, match="BUDGET_USD_MONTH"):
         run(force)
@@ -348,7 +330,7 @@ def test_chapter_1_tells_the_story_of_a_collection(force, server, home, monkeypa
 
 KILLED = """
 import os, signal, sys
-from hrf_utils import collecting, settings, tasks, x
+from hrf_utils import collecting, settings, tasks, x, x_search
 from hrf_utils.store import Store
 import sqlalchemy as sa
 from conftest import soak
@@ -372,7 +354,7 @@ def counted(self, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
 Store.add_page = counted
-collecting.collect(x.XSource(tasks.load("force"), 10_000, ("police", 1.0, "uniform")), Store.open())
+collecting.collect(x_search.XSource(tasks.load("force"), 10_000, ("police", 1.0, "uniform")), Store.open())
 """
 
 

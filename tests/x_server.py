@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 EPOCH_MS = 1_288_834_974_657
+NOW = 1_780_000_000.0
 
 
 def post_id(at: float, k: int = 0) -> str:
