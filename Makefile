@@ -27,7 +27,7 @@ here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
 annex := A2_what_helped A3_queries
-live := $(filter x,$(word 7,$(ASKED)))
+live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
 work := scrape label train performance incidents pipeline study queries replay comply
 
@@ -78,13 +78,13 @@ endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks store reports figures intervals places
-uses_1_scrape := $(ground) collecting x x_search sources policies
-uses_2_label := $(ground) collecting x x_search sources datasets labeling
-uses_3_train := $(ground) collecting x x_search sources datasets splits classifier network confidence cards training
-uses_4_performance := $(ground) collecting x x_search sources splits classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) collecting x x_search sources datasets splits classifier network confidence cards evaluation evidence training variants study
-uses_A3_queries := $(ground) collecting x x_search sources datasets confidence evaluation evidence policies
-uses_5_incidents := $(ground) collecting x x_search sources datasets classifier network incidents maps
+uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
+uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling
+uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training
+uses_4_performance := $(ground) collecting x x_search bluesky sources splits classifier network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
+uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network incidents maps
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \

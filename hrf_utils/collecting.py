@@ -21,7 +21,7 @@ class Page(NamedTuple):
     refused : posts that could not be used
     state : columns of the table of queries that changed; ``started_at`` goes on with an earlier search
     spent : US dollars
-    gap, unreadable : see `Store.add_page`
+    gap, unreadable, gone : see `Store.add_page`
     """
 
     query: str
@@ -31,6 +31,7 @@ class Page(NamedTuple):
     spent: float = 0.0
     gap: tuple | None = None
     unreadable: tuple | None = None
+    gone: list[str] = []
 
 
 class Source(Protocol):
@@ -61,7 +62,7 @@ def collect(source: Source, store: Store) -> pd.DataFrame:
             search = {"dataset": source.dataset, "query": page.query, "source": source.name, "started_at": started}
             search |= page.state
             touched.add((page.query, search["started_at"]))
-            store.add_page(search, page.posts, page.refused, page.spent, page.gap, page.unreadable)
+            store.add_page(search, page.posts, page.refused, page.spent, page.gap, page.unreadable, page.gone)
     searches = store.queries(source.dataset)
     mine = [key in touched for key in zip(searches["query"], searches["started_at"].dt.to_pydatetime(), strict=True)]
     return searches[mine].set_index("query").sort_index()
@@ -73,4 +74,4 @@ def told(searches: pd.DataFrame) -> pd.DataFrame:
     table.insert(0, "counted", [f"{count:,.0f}" if pd.notna(count) else "–" for count in searches["expected"]])
     table["cost"] = searches["spent"].map("${:.3f}".format)
     table["ended"] = searches["status"].replace("", "complete")
-    return table.rename({"": "(the whole file)"})
+    return table.rename({"": "(everything)"})

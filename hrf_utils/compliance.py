@@ -57,7 +57,8 @@ def comply(store: Store, older_than: timedelta = timedelta(0)) -> Outcome:
     """
     with store.alone("collect"):
         known = store.checked()
-        old = _too_old(known)
+        told = known.merge(store.tombstones()[["dataset", "id", "reason"]])
+        old = pd.concat([told, _too_old(known)]).drop_duplicates(["dataset", "id"])
         due = known[posts.made_by_x(known["id"]) & (known["source"] != "bluesky") & ~known["id"].isin(old["id"])
                     & ~(pd.to_datetime(known["checked_at"]) > x.now() - older_than)]
         pages = store.quarantine_of("x")

@@ -27,7 +27,7 @@ class Variable(NamedTuple):
 
 VARIABLES = {
     "TASK": Variable("force", "the question: the name of a file in data/tasks/"),
-    "SOURCE": Variable("starter", "where posts come from: starter | file | x"),
+    "SOURCE": Variable("starter", "where posts come from: starter | file | x | bluesky"),
     "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, parquet or twarc JSONL"),
     "LABELS": Variable("", "labelled CSV to train on; hrf = the public set; empty = starter corpus"),
     "TEST": Variable("", "labelled CSV to use as the frozen test split; empty = made from LABELS"),
@@ -46,6 +46,7 @@ VARIABLES = {
     "API_KEY": Variable("", "another name for CONSUMER_KEY"),
     "API_SECRET_KEY": Variable("", "another name for CONSUMER_SECRET"),
     "X_API_URL": Variable("", "another address for X: a proxy, a local server"),
+    "JETSTREAM_URL": Variable("wss://jetstream2.us-east.bsky.network/subscribe", "the stream for SOURCE=bluesky"),
     "BUDGET_USD": Variable("1", "US dollars that one run may spend on X"),
     "BUDGET_USD_MONTH": Variable("20", "US dollars that all runs of a calendar month may spend on X"),
     "POLICY": Variable("uniform", "how a phrase is chosen for a search of X: uniform | bandit"),

@@ -1,4 +1,4 @@
-"""Where posts come from: the starter corpus, a file, X; and the public set that can be downloaded."""
+"""Where posts come from: the starter corpus, a file, X, Bluesky; and the public set that can be downloaded."""
 
 import urllib.error
 import urllib.request
@@ -9,6 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from hrf_utils import files, posts, settings
+from hrf_utils.bluesky import BlueskySource
 from hrf_utils.collecting import Page, Source
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
@@ -42,8 +43,8 @@ class FileSource:
 
 
 def open_source(source: str, task: Task, path: str = "", most_posts: int = 100,
-                plan: tuple[str, float, str] | None = None) -> Source:
-    """The source a run names; `most_posts` and `plan` are for a search of X, see `XSource`.
+                plan: tuple[str, float, str] | None = None, most_minutes: float = 10) -> Source:
+    """The source a run names; for the last three arguments see `XSource` and `BlueskySource`.
 
     Raises
     ------
@@ -60,7 +61,9 @@ def open_source(source: str, task: Task, path: str = "", most_posts: int = 100,
         return FileSource(path)
     if source == "x":
         return XSource(task, most_posts, plan)
-    raise InputError(f"unknown SOURCE {source!r}; there are starter, file and x")
+    if source == "bluesky":
+        return BlueskySource(task, most_posts, most_minutes)
+    raise InputError(f"unknown SOURCE {source!r}; there are starter, file, x and bluesky")
 
 
 def found_by(texts: pd.Series, queries: tuple[str, ...]) -> pd.DataFrame:

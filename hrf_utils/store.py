@@ -69,7 +69,7 @@ class Store:
 
     def add_page(self, search: dict, posts: pd.DataFrame, refused: int = 0, spent: float = 0.0,
                  gap: tuple[datetime | None, datetime | None, str] | None = None,
-                 unreadable: tuple[bytes, str] | None = None) -> int:
+                 unreadable: tuple[bytes, str] | None = None, gone: Iterable[str] = ()) -> int:
         """Write a page of a search and where the search stands, in one transaction; how many posts were new.
 
         Parameters
@@ -81,6 +81,8 @@ class Store:
         refused, spent : posts that could not be used, and US dollars, to add to those of the search
         gap : from when to when posts are missing, and why
         unreadable : a page that could not be read, as it came, and why
+        gone : ids of posts that were deleted where they came from; those that are here get a tombstone, and
+            `forget` is to follow
         """
         key = [schema.queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
         with self._transaction() as connection:
@@ -99,6 +101,12 @@ class Store:
                 (body, reason), now = unreadable, datetime.now(UTC).replace(tzinfo=None)
                 page = here | {"received_at": now, "body": body, "reason": reason}
                 _insert(connection, schema.quarantine, pd.DataFrame([page]))
+            t, ids = schema.posts.c, list(gone)
+            for start in range(0, len(ids), _CHUNK):
+                here = sa.select(t.id).where(t.dataset == search["dataset"], t.id.in_(ids[start:start + _CHUNK]))
+                stones = [{"dataset": search["dataset"], "id": one, "gone_at": _now(), "reason": "deleted"}
+                          for one in connection.scalars(here)]
+                _insert(connection, schema.tombstones, pd.DataFrame(stones))
         return new
 
     def replayed(self, page: dict, posts: pd.DataFrame) -> int:
@@ -406,6 +414,8 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> N
     insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
     keys = [column.name for column in table.primary_key]
     rows = _without_tombstones(connection, rows) if table is not schema.tombstones else rows
+    if rows.empty:
+        return
     rows = rows[[name for name in rows.columns if name in table.c]]
     rows = rows.drop_duplicates(keys, keep="last").astype(object).replace({np.nan: None, pd.NaT: None})
     bar = tqdm(range(0, len(rows), _CHUNK), desc=f"store {table.name}", unit_scale=_CHUNK,

@@ -62,7 +62,8 @@ def test_pages_before_a_failure_are_kept(force):
 
 
 @pytest.mark.parametrize(("source", "path", "says"), [
-    ("mail", "", "unknown SOURCE 'mail'; there are starter, file and x"), ("file", "", "SOURCE=file needs POSTS"),
+    ("mail", "", "unknown SOURCE 'mail'; there are starter, file, x and bluesky"),
+    ("file", "", "SOURCE=file needs POSTS"),
     ("file", "no.csv", "there is no file no.csv")])
 def test_bad_sources_are_one_sentence(force, source, path, says):
     with pytest.raises(InputError, match=says):
