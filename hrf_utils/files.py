@@ -99,9 +99,10 @@ def existing(path: Path | str) -> Path:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read a CSV, JSONL or parquet file; every cell is text, what is missing is ``""``.
+    """Read a CSV, JSONL, JSON or parquet file; every cell is text, what is missing is ``""``.
 
-    A twarc line (one page of the X API with ``data`` and ``includes``) gives one row for each post.
+    A twarc line (one page of the X API with ``data`` and ``includes``) gives one row for each post, and so does an
+    incident of 2020PB's JSON, whose text is its name and description.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
         If the file is missing, empty, not UTF-8, of an unknown kind, or has no rows.
     """
     path = existing(path)
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_json, ".parquet": pd.read_parquet}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path} is none of {', '.join(readers)}")
     try:
@@ -151,6 +152,23 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
                 raise InputError(f"{path} line {number} is not a JSON object")
             rows.extend(x_rows(item)[0] if isinstance(item.get("data"), list) else [item])
     return pd.DataFrame(rows, dtype=object)
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    page = json.loads(path.read_text(encoding="utf8"))
+    items = page.get("data") if isinstance(page, dict) else page
+    if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+        raise ValueError("it is neither a list of objects nor an object with such a list named data")
+    if isinstance(page, dict) and "meta" in page:
+        return pd.DataFrame(x_rows(page)[0], dtype=object)
+    return pd.DataFrame([_of_2020pb(item) if {"name", "description"} <= item.keys() else item for item in items],
+                        dtype=object)
+
+
+def _of_2020pb(incident: dict) -> dict:
+    text = ". ".join(filter(None, (incident["name"], incident["description"])))
+    return {"id": incident.get("id"), "text": text, "created_at": incident.get("date"), "city": incident.get("city"),
+            "state": incident.get("state"), "country": "US"}
 
 
 def x_rows(page: dict) -> tuple[list[dict], int]:

@@ -28,7 +28,7 @@ class Variable(NamedTuple):
 VARIABLES = {
     "TASK": Variable("force", "the question: the name of a file in data/tasks/"),
     "SOURCE": Variable("starter", "where posts come from: starter | file | x | bluesky"),
-    "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, parquet or twarc JSONL"),
+    "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, JSON, parquet or twarc JSONL"),
     "LABELS": Variable("", "labelled CSV to train on; hrf = the public set; empty = starter corpus"),
     "TEST": Variable("", "labelled CSV to use as the frozen test split; empty = made from LABELS"),
     "ENCODER": Variable("", "minilm | a hub id | a local folder; empty = the task's own"),

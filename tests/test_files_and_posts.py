@@ -64,6 +64,24 @@ def test_twarc_pages_become_rows(tmp_path):
     assert frame["author_location"].tolist() == ["Tulsa, OK", ""] and frame["conversation_id"][0] == "7"
 
 
+def test_json_is_a_page_a_list_or_2020pb(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"data": [{"id": "9", "text": "hi"}], "meta": {"result_count": 1}}))
+    assert read(path).frame["text"].tolist() == ["hi"]
+    path.write_text(json.dumps([{"id": 1345678901234567891, "text": "hi"}]))
+    assert read(path).frame["id"].tolist() == ["1345678901234567891"]
+    incident = {"id": "ok-1", "name": "A shove", "description": "Seen by many", "city": "Tulsa", "state": "Oklahoma",
+                "date": "2020-06-01", "links": [{"url": "u"}], "tags": ["shove"]}
+    path.write_text(json.dumps({"data": [incident, incident | {"id": "ok-2", "description": None}]}))
+    frame = read(path).frame
+    assert frame["text"].tolist() == ["A shove. Seen by many", "A shove"] and frame["city"][0] == "Tulsa"
+    assert frame["created_at"][0] == pd.Timestamp(2020, 6, 1)
+    for bad in ('{"data": 5}', "[1]", "5", "{"):
+        path.write_text(bad)
+        with pytest.raises(InputError, match=r"x\.json cannot be read"):
+            read(path)
+
+
 def test_parquet_reads_as_csv_does(tmp_path, table):
     frame = pd.DataFrame({"id": [1266136557871869952, 2], "text": ["one", "two"]})
     frame.to_parquet(tmp_path / "p.parquet")
