@@ -31,7 +31,7 @@ live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
 work := scrape label train performance incidents pipeline study queries replay comply
 
-.PHONY: help data $(work) lab replay test soak lint notebooks clean FORCE
+.PHONY: help data $(work) watch lab replay test soak lint notebooks clean FORCE
 
 help:
 	@echo "make TARGET [VARIABLE=value …]"; echo; echo "Targets"
@@ -57,6 +57,9 @@ performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
+watch: .venv/ready ## collect from a live SOURCE every four hours, with all that follows, until stopped
+	@exec $(python) -m hrf_utils.watch
+
 replay: ## read pages from X again that could not be read when they came
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
@@ -77,7 +80,7 @@ replay comply:
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
-ground := settings files text posts tasks store reports figures intervals places
+ground := settings files text posts tasks schema store reports figures intervals places
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
 uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling
 uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training
@@ -92,11 +95,11 @@ $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%
 	@$(do) run $* $@
 
 $(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4) $(if $(live),FORCE)
-$(here)/2_label.ipynb: $(here)/1_scrape.ipynb $(stamps)/posts $(stamps)/decisions $(call given,5) \
+$(here)/2_label.ipynb: $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
-$(here)/3_train.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
-$(here)/4_performance.ipynb: $(here)/3_train.ipynb $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
-$(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/posts $(wildcard data/geo/*)
+$(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
+$(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
+$(here)/5_incidents.ipynb: $(stamps)/model $(stamps)/posts $(stamps)/labels $(wildcard data/geo/*)
 
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 

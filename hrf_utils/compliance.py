@@ -17,11 +17,10 @@ import nbformat
 import pandas as pd
 from tqdm.auto import tqdm
 
-from hrf_utils import files, posts, settings, x
+from hrf_utils import files, posts, settings, sources, x
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
-_LIVE = ("x", "bluesky")
 _ID_NAMES = ("id", "tweet_id")
 _QUOTE = 40  # letters of a post by which a notebook's output is known to show it
 
@@ -75,7 +74,7 @@ def comply(store: Store, older_than: timedelta = timedelta(0)) -> Outcome:
 def _too_old(known: pd.DataFrame) -> pd.DataFrame:
     """Collected posts that are older than ``RETENTION_DAYS``, counted from when they were collected."""
     days = settings.number("RETENTION_DAYS")
-    aged = known["source"].isin(_LIVE) & (known["seen_at"] < x.now() - timedelta(days=days)) & (days > 0)
+    aged = known["source"].isin(sources.LIVE) & (known["seen_at"] < x.now() - timedelta(days=days)) & (days > 0)
     return known[aged].assign(reason=f"older than {days:g} days")
 
 

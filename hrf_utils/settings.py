@@ -51,6 +51,7 @@ VARIABLES = {
     "BUDGET_USD_MONTH": Variable("20", "US dollars that all runs of a calendar month may spend on X"),
     "POLICY": Variable("uniform", "how a phrase is chosen for a search of X: uniform | bandit"),
     "DRY_RUN": Variable("", "1 = only say what a collection from X would cost"),
+    "EVERY_HOURS": Variable("4", "time from one collection of `make watch` to the next"),
     "RETENTION_DAYS": Variable("", "drop collected posts after so many days (`make comply`); empty = keep them"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
     "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),

@@ -16,6 +16,8 @@ from hrf_utils.store import Store
 from hrf_utils.tasks import Task
 from hrf_utils.x_search import XSource
 
+LIVE = ("x", "bluesky")
+"""Sources that have something new every time."""
 _PAGE = 5_000
 
 _PUBLIC_URL = ("https://github.com/BloomTech-Labs/human-rights-first-police-ds-a/raw/8d56eba/"
