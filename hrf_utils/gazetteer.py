@@ -27,7 +27,7 @@ SHORT = {"ala": "AL", "ariz": "AZ", "ark": "AR", "calif": "CA", "colo": "CO", "c
          "wyo": "WY", "n j": "NJ", "n m": "NM", "n y": "NY", "n c": "NC", "n d": "ND", "n h": "NH", "r i": "RI",
          "s c": "SC", "s d": "SD", "w va": "WV", "d c": "DC"}
 
-_FOREIGN = 1 / 3
+_FOREIGN = 1 / 4
 """Weight of a foreign city's inhabitants against a US one's when both bear a name: posts are about the US."""
 
 
@@ -42,8 +42,9 @@ class City(NamedTuple):
 class Entry(NamedTuple):
     """What a name may mean, and what it needs to be taken for a place.
 
-    `needs` is empty, or ``name`` (also a person's: no capitalised neighbour), ``mark`` (a word or surname: "in"
-    before it, "police" behind it), ``case`` (an abbreviation: as it is written), ``never`` (no place).
+    `needs` is empty, or ``name`` (also a person's: no capitalised neighbour), ``mark`` (mostly a person's: "in"
+    before it, or "police" behind it), ``word`` (a word: "in" before it), ``case`` (an abbreviation: as it is
+    written), ``pair`` (a state behind its city only), ``weak`` (hardly ever the scene), ``never`` (no place).
     """
 
     name: str
@@ -74,6 +75,11 @@ def key(name: str) -> str:
     return " ".join(re.findall(r"[\w']+", "".join(c for c in plain if not unicodedata.combining(c))))
 
 
+def _without_macrons(name: str) -> str:
+    """"Kolhapur" for "Kolhāpur": the marks of transliteration that nobody writes."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).replace("\u0304", ""))
+
+
 def _spellings(name: str) -> set[str]:
     """The keys of a name: as it is written, with and without accents, and with "St" for "Saint", "Ft" for "Fort"."""
     found = {key(name), " ".join(re.findall(r"[\w']+", name.lower()))}
@@ -94,7 +100,8 @@ def gazetteer() -> Gazetteer:
     bearers: dict[str, list[City]] = {}
     for row in names.get_cities().values():
         american = row["countrycode"] == "US"
-        city = City(row["name"], row["admin1code"] if american else None, row["countrycode"], row["population"],
+        name = row["name"].replace("Saint ", "St. ") if american else _without_macrons(row["name"])
+        city = City(name, row["admin1code"] if american else None, row["countrycode"], row["population"],
                     (row["latitude"], row["longitude"]))
         for spelling in _spellings(row["name"]):
             bearers.setdefault(spelling, []).append(city)
@@ -136,7 +143,7 @@ def _weight(city: City) -> float:
     return city.population * (1 if city.country == "US" else _FOREIGN)
 
 
-DOMINANT = 6
+DOMINANT = 5
 """A name stands for its largest bearer only if that one weighs this many times as much as the next."""
 
 
@@ -148,3 +155,9 @@ def settle(cities: tuple[City, ...], state: str | None = None, country: str | No
     if not cities or (len(cities) > 1 and _weight(cities[0]) < DOMINANT * _weight(cities[1])):
         return None
     return cities[0]
+
+
+def one_country(cities: tuple[City, ...]) -> bool:
+    """Whether every city that a name may well stand for lies in the same country."""
+    likely = [city for city in cities if _weight(cities[0]) < DOMINANT * _weight(city)]
+    return len({city.country for city in likely}) == 1

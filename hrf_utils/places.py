@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from hrf_utils.gazetteer import CODES, FOLDER, SHORT, City, Entry, gazetteer, key, settle
+from hrf_utils.gazetteer import CODES, FOLDER, SHORT, City, Entry, gazetteer, key, one_country, settle
 
 
 class Place(NamedTuple):
@@ -31,9 +31,9 @@ class Place(NamedTuple):
 
 _CONFIDENCE = {"city, state": 0.95, "alias": 0.9, "tag": 0.8, "city": 0.8, "county": 0.8, "state": 0.75, "country": 0.7}
 
-_MARKED_US, _MARKED_ABROAD = 10_000, 50_000
+_MARKED_US, _MARKED_ABROAD = 5_000, 50_000
 """Inhabitants from which a capitalised city name counts behind "in" or before "police"."""
-_ALONE_US, _ALONE_ABROAD = 50_000, 150_000
+_ALONE_US, _ALONE_ABROAD = 25_000, 150_000
 """The same for one that stands by itself, since most small towns share their name with families and words."""
 _FAMOUS = 350_000
 """The same for one in a longer name that is not known as a whole ("Denver Broncos")."""
@@ -65,11 +65,13 @@ _ROAD = frozenset("street avenue ave boulevard blvd road drive".split())
 _COMPASS = frozenset("north south east west n s e w ne nw se sw".split())
 _DATES = frozenset("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec".split())
 _OF = frozenset("city town mayor village university streets outskirts people residents suburb borough".split())
+_AMERICAN = frozenset("deputies deputy sheriff sheriffs troopers trooper".split())
+_ALONG = frozenset("down along onto off between".split())
 _CORNER = frozenset("at near between on of".split())
 _ORIGINS = frozenset("from via".split())
 _LITTLE = frozenset("the a an this that these those my our your his her their all some two three and or but so if when "
                     "as at on for is are was were no not now then here what why how i we they he she it".split())
-_WORDLIKE = frozenset("IN OR ME OK HI ID LA OH PA MA AL DE CO AR MS MO MD MT".split())
+_WORDLIKE = frozenset("IN OR ME OK HI ID LA OH PA MA AL DE CO AR MS MO MD MT NE VA CT AK SC ND SD".split())
 """Postal codes that mean something else when they stand alone in capitals."""
 
 
@@ -284,21 +286,25 @@ class _Reading(NamedTuple):
         if city and self._large(first, last, city):
             method = "tag" if self.gaps[first].endswith("#") else "city"
             return _told(city.name, city.state, city.country, method)
+        if not city and entry.cities and self._large(first, last, entry.cities[0]) and one_country(entry.cities):
+            return _told(None, None, entry.cities[0].country, "country")
         return _told(None, None, entry.country, "country") if entry.country else None
 
     def _large(self, first: int, last: int, city: City) -> bool:
         """Whether a city is so large, for what stands around its name, that the name may be taken for it."""
         if self.trusted:
             return True
-        marked = self._marked(first, last)
+        marked = self._marked(first, last) or self._opens(first, last)
         if city.country == "US":
             needed = _MARKED_US if marked else _ALONE_US
         else:
             needed = _MARKED_ABROAD if marked else _ALONE_ABROAD
         small = self.words[first][0].islower() and self.words[first].isascii()
-        if city.population < _FAMOUS and self._goes_on(last):
+        if city.population < _FAMOUS and (self._goes_on(last) or not (marked or not self._person(first, last))):
             return False
-        return city.population >= needed * (_LOWER if small else 1) and (marked or not self._person(first, last))
+        if city.country != "US" and last < len(self.words) and self.lower[last] in _AMERICAN:
+            return False
+        return city.population >= needed * (_LOWER if small else 1)
 
     def _goes_on(self, last: int) -> bool:
         """Whether a capitalised word behind a name makes it a longer one ("Ventura Park", "Justice Center")."""
@@ -314,15 +320,18 @@ class _Reading(NamedTuple):
             return entry.needs != "mark" or len(self.words) < 4
         marked = self._marked(first, last)
         capital = self.words[first][0].isupper()
-        if self.gaps[first] in {" ", ". "} and first and self.lower[first - 1] in _TITLE and capital:
+        title = first and self.gaps[first] in {" ", ". "} and self.lower[first - 1] in _TITLE
+        if title and capital and (self.words[first - 1][0].isupper() or self.lower[first - 1] in _FORCE):
             return False
         if entry.needs == "case":
             return " ".join(self.words[first:last]) == entry.name and (marked or not self.shouted)
-        if entry.needs == "mark":
+        if entry.needs == "word":
             return capital and self._near(first) and not self._goes_on(last)
+        if entry.needs == "mark":
+            return capital and marked
         if entry.needs == "name":
             return marked or (capital and not self.loud and not self._person(first, last))
-        return marked or not self._person(first, last)
+        return marked or last - first > 1 or bool(entry.cities) or not self._person(first, last)
 
     def _near(self, first: int) -> bool:
         if self.gaps[first].endswith("#"):
@@ -347,11 +356,21 @@ class _Reading(NamedTuple):
             return False
         joined = behind in {" ", "-"} and last < len(self.words) and self.words[last][0].isupper()
         before = first and self.gaps[first] in {" ", "-"} and self.words[first - 1][0].isupper()
-        return bool(joined or (before and self.lower[first - 1] not in _LITTLE))
+        return bool(joined or (before and self.lower[first - 1] not in _LITTLE | _STREET
+                               and self.lower[first - 1][:3] not in _DATES))
+
+    def _opens(self, first: int, last: int) -> bool:
+        """Whether a name opens a report ("Tbilisi: ", "Dayton, June 9") or closes an address ("Grand Avenue, LA.")."""
+        behind = self.gaps[last].strip()[:1]
+        if first == 0 or self.gaps[first].strip()[-1:] in {".", "!", "?", ":", "|", "("}:
+            return behind in {":", "-", "–", "—", ",", "."}
+        return self.gaps[first] == ", " and self.words[first - 1][0].isupper() and behind in {":", ",", ".", "|", ";"}
 
     def _street(self, first: int, last: int) -> bool:
         """Whether a name is a street's: "Houston St", "4th and Madison", "at Lombard and Denver"."""
         words, lower, gaps = self.words, self.lower, self.gaps
+        if first and lower[first - 1] in _ALONG:
+            return True
         if last < len(words) and gaps[last] == " " and lower[last] in _STREET:
             return lower[last] in _ROAD or words[last][0].isupper() == words[first][0].isupper()
         while first > 1 and lower[first - 1] in _COMPASS:
@@ -372,8 +391,7 @@ class _Reading(NamedTuple):
             return _ORIGIN
         if self._marked(first, last) and not self.gaps[first].endswith("#"):
             return _SCENE
-        opens = first == 0 or self.gaps[first].strip()[-1:] in {".", "!", "?", ":", "|", "("}
-        if place.method == "city, state" or (opens and self.gaps[last].strip()[:1] in {":", "-", "–", "—", ",", "."}):
+        if place.method == "city, state" or self._opens(first, last):
             return _SCENE
         return _ORIGIN if place.method == "country" else _NAMED
 
