@@ -61,11 +61,24 @@ class Entry(NamedTuple):
         return self.alias or (None, self.state, "US" if self.state else self.country)
 
 
+class Head(NamedTuple):
+    """The names that begin with a word.
+
+    `most` is the number of words of the longest, `seconds` holds their second words; `alone` says whether the word
+    is a name by itself, `small` whether that one may be read in small letters.
+    """
+
+    most: int
+    seconds: frozenset[str]
+    alone: bool
+    small: bool
+
+
 class Gazetteer(NamedTuple):
-    """`entries` by key; `longest`: words of the longest name that begins with a word; `joined`: keys by hashtag."""
+    """`entries` by `key`, `heads` by first word, and `joined`: the keys of names as hashtags write them."""
 
     entries: dict[str, Entry]
-    longest: dict[str, int]
+    heads: dict[str, Head]
     joined: dict[str, str]
 
 
@@ -128,15 +141,33 @@ def gazetteer() -> Gazetteer:
                 if row["country"]:
                     meaning["alias"] = place
     entries = {spelling: Entry(meaning.pop("written", spelling), **meaning) for spelling, meaning in meanings.items()}
-    longest: dict[str, int] = {}
-    for spelling in entries:
-        words = spelling.split()
-        longest[words[0]] = max(longest.get(words[0], 0), len(words))
     joined = {spelling.replace(" ", ""): spelling for spelling, entry in entries.items()
               if len(spelling) > 3 and entry.needs in {"", "name"}}
     joined |= {entry.name.lower(): spelling for spelling, entry in entries.items()
                if entry.needs == "case" and len(entry.name) > 3}
-    return Gazetteer(entries, longest, joined)
+    return Gazetteer(entries, _heads(entries), joined)
+
+
+def _heads(entries: dict[str, Entry]) -> dict[str, Head]:
+    most: dict[str, int] = {}
+    seconds: dict[str, set[str]] = {}
+    for spelling in entries:
+        first, *rest = spelling.split()
+        most[first] = max(most.get(first, 1), len(rest) + 1)
+        seconds.setdefault(first, set()).update(rest[:1])
+    return {first: Head(most[first], frozenset(seconds[first]), first in entries,
+                        first in entries and _small(entries[first])) for first in most}
+
+
+SMALL_US, SMALL_ABROAD = 20_000, 200_000
+"""Inhabitants from which a city's name is read in small letters."""
+
+
+def _small(entry: Entry) -> bool:
+    """Whether a name is read in small letters: not a word's, not that of a small town."""
+    large = any(city.population >= (SMALL_US if city.country == "US" else SMALL_ABROAD) for city in entry.cities)
+    return entry.needs in {"", "name", "weak", "pair", "never"} and bool(large or entry.alias or entry.state
+                                                                         or entry.country)
 
 
 def _weight(city: City) -> float:

@@ -124,17 +124,37 @@ def _read(text: str, trusted: bool) -> Place | None:
         text = _TAG.sub(_spelled_out, text)
     parts = _WORD.split(text.replace("’", "'").replace("'s", "").replace("'S", ""))
     words, gaps = parts[1::2], parts[0::2]
-    lower = [word.lower() for word in words]
-    known = gazetteer().longest
-    starts = [at for at, word in enumerate(lower) if word in known]
-    codes = [at for at, word in enumerate(words) if word in CODES]
-    if not starts and not codes:
-        return _flag(text) if trusted else None
-    long = [word for word in words if len(word) > 3]
-    titled = sum(map(str.istitle, long)) > 0.6 * len(long)
-    shouted = sum(map(str.isupper, long)) > 0.6 * len(long) or text.isupper()
-    told = _agree(_Reading(words, lower, gaps, titled or shouted, shouted, trusted).mentions(starts, codes))
+    names = list(_names(words, gaps, [word.lower() for word in words]))
+    codes = [] if CODES.keys().isdisjoint(words) else [at for at, word in enumerate(words) if word in CODES]
+    told = _agree(_Reading.of(words, gaps, trusted).mentions(names, codes)) if names or codes else None
     return told or (_flag(text) if trusted else None)
+
+
+def _names(words: list[str], gaps: list[str], lower: list[str]) -> Iterator[tuple[int, int, Entry]]:
+    """First word, word behind the last, and meaning of the longest names, from left to right."""
+    entries, heads, _ = gazetteer()
+    done = 0
+    for first in [at for at, word in enumerate(lower) if word in heads]:
+        if first < done:
+            continue
+        head = heads[lower[first]]
+        if lower[first + 1:first + 2] and lower[first + 1] in head.seconds:
+            most = 1
+            while most < head.most and first + most < len(words) and _joined(lower[first + most - 1], gaps[first + most]):
+                most += 1
+            for last in range(first + most, first + 1, -1):
+                entry = entries.get(" ".join(lower[first:last]))
+                if entry:
+                    done = last
+                    yield first, last, entry
+                    break
+        if first >= done and head.alone and (head.small or words[first] != lower[first]):
+            yield first, first + 1, entries[lower[first]]
+
+
+def _joined(word: str, gap: str) -> bool:
+    """Whether a name may go on over a gap: "Fort Worth", "Winston-Salem", "St. Louis", "D.C."."""
+    return gap in {" ", "-"} or (gap in {".", ". "} and (len(word) == 1 or word in {"st", "ft", "mt"}))
 
 
 def _flag(text: str) -> Place | None:
@@ -178,9 +198,15 @@ class _Reading(NamedTuple):
     shouted: bool
     trusted: bool
 
-    def mentions(self, starts: list[int], codes: list[int]) -> Iterator[_Mention]:
+    @classmethod
+    def of(cls, words: list[str], gaps: list[str], trusted: bool) -> "_Reading":
+        long = [word for word in words if len(word) > 3] or words
+        shouted = sum(map(str.isupper, long)) > 0.6 * len(long)
+        loud = shouted or (len(long) > 3 and sum(word[0].isupper() for word in long) > 0.6 * len(long))
+        return cls(words, [word.lower() for word in words], gaps, loud, shouted, trusted)
+
+    def mentions(self, names: list[tuple[int, int, Entry]], codes: list[int]) -> Iterator[_Mention]:
         """Every place that the text names; names with several bearers as the states named beside them settle it."""
-        names = list(self._names(starts))
         states, countries = set(), set()
         for first, last, entry in names:
             if not entry.cities and self._stands(first, last, entry):
@@ -202,26 +228,6 @@ class _Reading(NamedTuple):
         for at in codes:
             if at not in covered and self._code_stands(at):
                 yield _Mention(_told(None, self.words[at], "US", "state"), _NAMED)
-
-    def _names(self, starts: list[int]) -> Iterator[tuple[int, int, Entry]]:
-        """First word, word behind the last, and meaning of the longest names, from left to right."""
-        entries, longest, _ = gazetteer()
-        done = 0
-        for first in starts:
-            if first < done:
-                continue
-            most = min(longest[self.lower[first]], len(self.words) - first)
-            for at in range(first + 1, first + most):
-                short = len(self.lower[at - 1]) == 1 or self.lower[at - 1] in {"st", "ft", "mt"}
-                if self.gaps[at] not in {" ", "-"} and not (short and self.gaps[at] in {".", ". "}):
-                    most = at - first
-                    break
-            for last in range(first + most, first, -1):
-                entry = entries.get(" ".join(self.lower[first:last]))
-                if entry:
-                    done = last
-                    yield first, last, entry
-                    break
 
     def _pair(self, first: int, last: int, entry: Entry, behind: tuple | None) -> tuple[Place, int] | None:
         """"Tulsa, OK", "Tulsa Oklahoma", "King County, Wash.", "Hamilton, Ontario": a name and what holds it."""
