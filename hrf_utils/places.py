@@ -35,6 +35,9 @@ _MARKED_US, _MARKED_ABROAD = 5_000, 50_000
 """Inhabitants from which a capitalised city name counts behind "in" or before "police"."""
 _ALONE_US, _ALONE_ABROAD = 25_000, 150_000
 """The same for one that stands by itself, since most small towns share their name with families and words."""
+_ALONE_FAMILY = 1_000_000
+"""The same in the countries whose cities bear the names of American families."""
+_FAMILIES = frozenset("MX ES CO PE AR CL VE EC GT CU BO DO HN SV NI CR PA PY UY PH BR PT".split())
 _FAMOUS = 350_000
 """The same for one in a longer name that is not known as a whole ("Denver Broncos")."""
 _LOWER = 4
@@ -55,15 +58,19 @@ _NEAR = frozenset("in near outside downtown uptown north south east west ne nw s
                   "suburban rural".split())
 _FORCE = frozenset("police pd cops cop officers officer deputies deputy sheriff sheriffs troopers trooper swat mayor "
                    "policeman policemen detectives constable constables council protest protests protesters "
-                   "protestors cbd jail resident residents man woman teen".split())
+                   "protestors cbd jail resident residents man woman teen state national highway".split())
 _TITLE = frozenset("officer mr mrs ms miss dr sgt sergeant lt lieutenant captain capt detective det deputy trooper "
-                   "president senator sen governor gov judge chief justice constable inspector corporal cpl agent "
+                   "president senator sen governor gov judge chief mayor justice constable inspector corporal cpl agent "
                    "attorney coach rev pastor st".split())
 _STREET = frozenset("st street ave avenue av blvd boulevard road rd drive dr lane ln parkway pkwy highway hwy pike "
                     "square plaza bridge terrace way expressway freeway turnpike bus streets avenues".split())
 _ROAD = frozenset("street avenue ave boulevard blvd road drive".split())
 _COMPASS = frozenset("north south east west n s e w ne nw se sw".split())
 _DATES = frozenset("mon tue wed thu fri sat sun jan feb mar apr may jun jul aug sep oct nov dec".split())
+_ACTS = frozenset("was said says told is had".split())
+_PRESS = frozenset("Blade Chronicle Courier Dispatch Enquirer Examiner Gazette Globe Herald Inquirer Journal Ledger "
+                   "Mail Mercury News Observer Post Press Record Register Sentinel Star Sun Times Tribune".split())
+"""A newspaper is named after its city and reports from around it."""
 _OF = frozenset("city town mayor village university streets outskirts people residents suburb borough".split())
 _AMERICAN = frozenset("deputies deputy sheriff sheriffs troopers trooper".split())
 _ALONG = frozenset("down along onto off between".split())
@@ -171,7 +178,7 @@ def _spelled_out(tag: re.Match) -> str:
     topic = (_TOPIC if tag[0][0] == "#" else _HANDLE).fullmatch(body)
     for name in (topic[1] + topic[2], topic[1]) if topic else ():
         if name in joined:
-            return f"#{joined[name].title()} "
+            return f"#{joined[name].title()} police "
     return "#" + _CAMEL.sub(" ", tag[1]) if tag[0][0] == "#" else " "
 
 
@@ -202,14 +209,14 @@ class _Reading(NamedTuple):
     def of(cls, words: list[str], gaps: list[str], trusted: bool) -> "_Reading":
         long = [word for word in words if len(word) > 3] or words
         shouted = sum(map(str.isupper, long)) > 0.6 * len(long)
-        loud = shouted or (len(long) > 3 and sum(word[0].isupper() for word in long) > 0.6 * len(long))
+        loud = shouted or (len(long) > 5 and sum(word[0].isupper() for word in long) > 0.6 * len(long))
         return cls(words, [word.lower() for word in words], gaps, loud, shouted, trusted)
 
     def mentions(self, names: list[tuple[int, int, Entry]], codes: list[int]) -> Iterator[_Mention]:
         """Every place that the text names; names with several bearers as the states named beside them settle it."""
         states, countries = set(), set()
         for first, last, entry in names:
-            if not entry.cities and self._stands(first, last, entry):
+            if any(entry.region) and self._stands(first, last, entry):
                 states.add(entry.region[1])
                 countries.add(entry.region[2])
         state = next(iter(states - {None}), None) if len(states - {None}) == 1 else None
@@ -217,14 +224,14 @@ class _Reading(NamedTuple):
         country = next(iter(countries)) if len(countries) == 1 and not state else None
         done = 0
         for number, (first, last, entry) in enumerate(names):
-            if first < done:
+            if first < done or (self.trusted and self.words[first] in CODES and not entry.alias):
                 continue
             behind = names[number + 1] if number + 1 < len(names) and names[number + 1][0] == last else None
             place, done = self._pair(first, last, entry, behind) or (None, last)
             place = place or self._alone(first, last, entry, state, country)
             if place:
                 yield _Mention(place, self._strength(first, last, entry, place))
-        covered = {at for first, last, _ in names for at in range(first, last)}
+        covered = {at for first, last, entry in names if entry.alias or last > first + 1 for at in range(first, last)}
         for at in codes:
             if at not in covered and self._code_stands(at):
                 yield _Mention(_told(None, self.words[at], "US", "state"), _NAMED)
@@ -279,6 +286,9 @@ class _Reading(NamedTuple):
         """What a name means by itself, in a text that names at most one state or foreign country."""
         if not self._stands(first, last, entry):
             return None
+        if entry.cities and last < len(self.words) and self.gaps[last] == " " and self.words[last] in _PRESS:
+            city = settle(entry.cities)
+            return city and _told(None, city.state, city.country, "state" if city.state else "country")
         if entry.alias:
             return _told(*entry.alias, "tag" if self.gaps[first].endswith("#") else "alias")
         if entry.counties:
@@ -289,38 +299,43 @@ class _Reading(NamedTuple):
         city = settle(entry.cities)
         if not city or (state and city.country == "US" and city.state != state):
             city = (state or country) and settle(entry.cities, state, country) or city
-        if city and self._large(first, last, city):
+        if city and self._large(first, last, entry, city):
             method = "tag" if self.gaps[first].endswith("#") else "city"
             return _told(city.name, city.state, city.country, method)
-        if not city and entry.cities and self._large(first, last, entry.cities[0]) and one_country(entry.cities):
+        if not city and entry.cities and self._large(first, last, entry, entry.cities[0]) and one_country(entry.cities):
             return _told(None, None, entry.cities[0].country, "country")
         return _told(None, None, entry.country, "country") if entry.country else None
 
-    def _large(self, first: int, last: int, city: City) -> bool:
+    def _large(self, first: int, last: int, entry: Entry, city: City) -> bool:
         """Whether a city is so large, for what stands around its name, that the name may be taken for it."""
         if self.trusted:
             return True
-        marked = self._marked(first, last) or self._opens(first, last)
-        if city.country == "US":
-            needed = _MARKED_US if marked else _ALONE_US
+        marked = self._marked(first, last)
+        american = city.country == "US"
+        if not american and last < len(self.words) and self.lower[last] in _AMERICAN:
+            return False
+        famous = city.population >= _FAMOUS
+        if not marked and self._person(first, last) and not (famous and american and not entry.needs):
+            return False
+        if self._goes_on(last) and not famous:
+            return False
+        if marked or self._opens(first, last):
+            needed = _MARKED_US if american else _MARKED_ABROAD
         else:
-            needed = _MARKED_ABROAD if marked else _ALONE_ABROAD
-        small = self.words[first][0].islower() and self.words[first].isascii()
-        if city.population < _FAMOUS and (self._goes_on(last) or not (marked or not self._person(first, last))):
-            return False
-        if city.country != "US" and last < len(self.words) and self.lower[last] in _AMERICAN:
-            return False
+            needed = _ALONE_US if american else _ALONE_FAMILY if city.country in _FAMILIES else _ALONE_ABROAD
+        small = self.words[first] == self.lower[first]
         return city.population >= needed * (_LOWER if small else 1)
 
     def _goes_on(self, last: int) -> bool:
         """Whether a capitalised word behind a name makes it a longer one ("Ventura Park", "Justice Center")."""
-        return not self.loud and last < len(self.words) and self.gaps[last] == " " \
+        return not self.loud and last < len(self.words) and self.gaps[last] in {" ", "-"} \
             and self.words[last][0].isupper() and self.lower[last] not in _FORCE \
             and self.lower[last][:3] not in _DATES
 
     def _stands(self, first: int, last: int, entry: Entry) -> bool:
         """Whether a name is used as a place here, as far as what it `needs` and what stands around it say."""
-        if entry.needs in {"never", "pair"} or self._street(first, last):
+        landmark = entry.alias and last > first + 1
+        if entry.needs in {"never", "pair"} or (self._street(first, last) and not landmark):
             return False
         if self.trusted:
             return entry.needs != "mark" or len(self.words) < 4
@@ -330,18 +345,17 @@ class _Reading(NamedTuple):
         if title and capital and (self.words[first - 1][0].isupper() or self.lower[first - 1] in _FORCE):
             return False
         if entry.needs == "case":
-            return " ".join(self.words[first:last]) == entry.name and (marked or not self.shouted)
+            return self.words[first:last] == re.findall(r"\w+", entry.name) and (marked or not self.shouted)
         if entry.needs == "word":
             return capital and self._near(first) and not self._goes_on(last)
         if entry.needs == "mark":
             return capital and marked
         if entry.needs == "name":
-            return marked or (capital and not self.loud and not self._person(first, last))
-        return marked or last - first > 1 or bool(entry.cities) or not self._person(first, last)
+            acts = last < len(self.words) and self.lower[last] in _ACTS
+            return marked or (capital and not self.loud and not acts and not self._person(first, last))
+        return marked or last - first > 1 or bool(entry.cities or entry.state) or not self._person(first, last)
 
     def _near(self, first: int) -> bool:
-        if self.gaps[first].endswith("#"):
-            return True
         before = self.lower[first - 1] if first and self.gaps[first] == " " else ""
         if before in {"the", "of"} and first > 1:
             ahead = self.lower[first - 2]
@@ -358,12 +372,13 @@ class _Reading(NamedTuple):
         behind = self.gaps[last]
         if behind == ", " and self.words[last].isdigit() and len(self.words[last]) < 3:
             return True
-        if self.loud:
+        if self.loud or self.gaps[first].endswith("#"):
             return False
-        joined = behind in {" ", "-"} and last < len(self.words) and self.words[last][0].isupper()
+        joined = self._goes_on(last)
         before = first and self.gaps[first] in {" ", "-"} and self.words[first - 1][0].isupper()
-        return bool(joined or (before and self.lower[first - 1] not in _LITTLE | _STREET
-                               and self.lower[first - 1][:3] not in _DATES))
+        other = self.lower[first - 1] if before else ""
+        return bool(joined or (before and other not in _LITTLE | _STREET and other[:3] not in _DATES
+                               and not gazetteer().entries.get(other, Entry("")).state))
 
     def _opens(self, first: int, last: int) -> bool:
         """Whether a name opens a report ("Tbilisi: ", "Dayton, June 9") or closes an address ("Grand Avenue, LA.")."""
@@ -386,14 +401,15 @@ class _Reading(NamedTuple):
             while other > 1 and lower[other - 1] in _COMPASS:
                 other -= 1
             return words[other][0].isdigit() or (other > 0 and lower[other - 1] in _CORNER)
-        if last + 1 < len(words) and (lower[last] == "and" or "&" in gaps[last] or "/" in gaps[last]):
-            other = last + 1 if lower[last] == "and" else last
+        if last + 1 < len(words) and (lower[last] in {"and", "at"} or "&" in gaps[last] or "/" in gaps[last]):
+            other = last + 1 if lower[last] in {"and", "at"} else last
             return words[other][0].isdigit() or (first > 0 and lower[first - 1] in _CORNER)
         return False
 
     def _strength(self, first: int, last: int, entry: Entry, place: Place) -> int:
         """How strongly a mention speaks for the scene of the event."""
-        if entry.needs == "weak" or (first and self.lower[first - 1] in _ORIGINS):
+        paper = last < len(self.words) and self.words[last] in _PRESS
+        if entry.needs == "weak" or paper or (first and self.lower[first - 1] in _ORIGINS):
             return _ORIGIN
         if self._marked(first, last) and not self.gaps[first].endswith("#"):
             return _SCENE
