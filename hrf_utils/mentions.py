@@ -308,7 +308,8 @@ class _Name:
     def person(self) -> bool:
         """Whether it is part of a longer name ("Tyrone Jackson") or has an age ("Jackson, 34,")."""
         text, first, last = self.text, self.first, self.last
-        if self.gap_behind == ", " and text.words[last].isdigit() and len(text.words[last]) < 3:
+        age = text.words[last] if last < len(text.words) and self.gap_behind == ", " else ""
+        if age.isdigit() and len(age) < 3:
             return True
         if text.loud or self.gap_before.endswith("#"):
             return False
