@@ -73,7 +73,7 @@ queries: $(here)/A3_queries.html
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
-ground := settings files text posts tasks store reports figures intervals places
+ground := settings files text posts tasks store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x sources policies
 uses_2_label := $(ground) collecting x sources datasets labeling
 uses_3_train := $(ground) collecting x sources datasets splits classifier network confidence cards training

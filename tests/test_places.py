@@ -173,8 +173,8 @@ def test_the_event_goes_before_the_author():
 
 
 @pytest.mark.parametrize("piece", [
-    "A", "In ", "Xavier ", "Seattle ", "Seattle, WA, ", "Seattle and ", "at north ", "new ", "#SeattlePD ", "@pd", "#aB",
-    "https://a", "a'", "D.", "st. ", "'", "👮", "\u202e", "🇺🇸"])
+    "A", "In ", "Xavier ", "Seattle ", "Seattle, WA, ", "Seattle and ", "at north ", "new ", "#SeattlePD ", "@pd",
+    "#aB", "https://a", "a'", "D.", "st. ", "'", "👮", "\u202e", "🇺🇸"])
 def test_hostile_texts_are_read_through(piece):
     text = piece * 20_000
     assert locate(text, text).state in {None, "WA"}
