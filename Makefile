@@ -80,7 +80,7 @@ replay comply:
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
-ground := settings files text posts tasks schema store reports figures intervals places
+ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
 uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling
 uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training

@@ -110,7 +110,8 @@ def test_rooms_import_only_downward():
               ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards"],
               ["network", "confidence", "drift", "explain", "figures", "maps"],
-              ["store", "tasks"], ["schema", "posts", "places"], ["files", "text", "intervals"], ["settings"]]
+              ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
+              ["files", "text", "intervals", "dates"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
     for path in (ROOT / "hrf_utils").glob("[a-z]*.py"):
         for other in imports_of(path.read_text()):
