@@ -121,7 +121,8 @@ class BlueskySource:
     def _posts(self, rows: dict[str, dict]) -> pd.DataFrame:
         if not rows:
             return pd.DataFrame()
-        return posts.from_table(pd.DataFrame(rows.values()), self.dataset, "Bluesky").frame.assign(source=self.name)
+        table = pd.DataFrame(rows.values(), dtype=object)
+        return posts.from_table(table, self.dataset, "Bluesky").frame.assign(source=self.name)
 
 
 def _parsed(message: str) -> dict:

@@ -128,7 +128,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
 def _as_text(cell: object) -> str:
     if isinstance(cell, str):
-        return cell
+        return cell.encode("utf8", "replace").decode("utf8")  # JSON may hold half of a character, tables may not
     if cell is None or cell is pd.NaT or cell is pd.NA or isinstance(cell, float) and cell != cell:
         return ""
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -109,8 +109,10 @@ def test_what_cannot_be_read_is_counted(force, stream, now):
     stream.events[3:3] = ["{", "[1]", json.dumps({"kind": "commit", "time_us": 10**30}),
                           post(7, now - 490, reply="no object"), post(8, now - 490, text=None),
                           {"kind": "identity", "did": "did:plc:x", "time_us": int((now - 490) * 1e6)}]
+    stream.events[3:3] = [post(3009, now - 490, text="half of a police emoji \ud83d")]
     found, store = run(force)
-    assert len(store.posts("bluesky-force")) == 250 and found["refused"].tolist() == [5]
+    assert len(store.posts("bluesky-force")) == 251 and found["refused"].tolist() == [5]
+    assert store.posts("bluesky-force")["text"].str.contains("half").sum() == 1
 
 
 def test_a_jump_in_the_stream_is_a_gap(force, stream, now):

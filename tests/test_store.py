@@ -1,12 +1,15 @@
 """The store, on SQLite and on PostgreSQL alike."""
 
+import json
+import random
+import re
 from datetime import date, datetime
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from hrf_utils import schema
+from hrf_utils import schema, x
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -50,6 +53,27 @@ def test_an_edited_post_is_updated_and_another_data_set_untouched(store):
     store.add_posts(some_posts(1).assign(text="edited"))
     assert store.posts("d")["text"].tolist() == ["edited", "post 1", "post 2"]
     assert "edited" not in set(store.posts("e")["text"])
+
+
+PIECES = [*"abc XYZ.,'\"\\%_$?:;()[]{}<>&|`~^*=+-@#/\t\n\r", "👮🏽", "👩‍👩‍👧", "\u200b", "\u200d", "\u202e",
+          "\u2066", "\ufeff", "\x00", "\x1b", "\x7f", "\ud800", "\udfff", "\uffff", "é", "e\u0301", "ß", "مرحبا",
+          "שלום", "日本", "ไทย", "𝒳", "🇺🇸", "';--", "%s", "${x}", "\\u0000", "NULL", "\x85", "\u2028"]
+
+
+def test_ten_thousand_generated_texts_from_x_come_back_as_they_came(store):
+    """Beyond the documented differences: no NUL, "?" for a lone surrogate, no blanks at the ends, the first 25,000."""
+    rng = random.Random(0)
+    texts = [f"{''.join(rng.choices(PIECES, k=rng.randrange(1, 60)))}#{k}" for k in range(9_990)]
+    texts += ["x" * 30_000 + "é" * k for k in range(10)]
+    ids = [str(2**53 + rng.randrange(2**62)) for _ in texts]
+    page = {"data": [{"id": one, "text": text} for one, text in zip(ids, texts, strict=True)],
+            "meta": {"result_count": len(texts)}}
+    came = x.read_page(json.dumps(page).encode(), "x-force", "police").posts
+    assert store.add_page({"dataset": "x-force", "query": "police", "started_at": datetime(2026, 1, 1)}, came) == 10_000
+    sent = {post["id"]: post["text"] for post in json.loads(json.dumps(page))["data"]}  # JSON joins two halves
+    expected = {one: re.sub("[\ud800-\udfff]", "?", text.replace("\x00", ""))[:25_000].strip()
+                for one, text in sent.items()}
+    assert store.posts("x-force").set_index("id")["text"].to_dict() == expected
 
 
 def test_hostile_texts_come_back_as_they_went_in(store):
