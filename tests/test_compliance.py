@@ -77,6 +77,7 @@ def files_with(posts, home):
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
+@pytest.mark.soak
 def test_what_is_deleted_on_x_leaves_no_residue_anywhere(force, collected, server, home):
     count = soak(100, 1000)
     body = json.dumps({"data": [server.posts[0]], "odd": None}).encode()
