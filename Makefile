@@ -57,9 +57,6 @@ performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
-watch: .venv/ready ## collect from a live SOURCE every four hours, with all that follows, until stopped
-	@exec $(python) -m hrf_utils.watch
-
 replay: ## read pages from X again that could not be read when they came
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
@@ -127,6 +124,9 @@ $(reports)/index.html: $(chapters:%=$(here)/%.html)
 	@$(do) index $@
 
 # ---- the rest
+
+watch: .venv/ready ## collect from a live SOURCE every four hours, with all that follows, until stopped
+	@exec $(python) -m hrf_utils.watch
 
 lab: .venv/ready ## open JupyterLab
 	.venv/bin/jupyter lab notebooks

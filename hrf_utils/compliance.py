@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
 def comply(store: Store, older_than: timedelta = timedelta(0)) -> Outcome:
     """Ask X for all posts that have an id of X's, and drop those that are gone, or older than ``RETENTION_DAYS``.
 
+    With ``DRY_RUN`` nothing is asked or dropped, and the outcome says what it would cost.
+
     The posts that were checked longest ago come first. A check that ends early, at a budget say, still drops what
     it found. Files go before the rows of the store, so that a run that is cut short is made good by the next one.
 
@@ -60,6 +62,8 @@ def comply(store: Store, older_than: timedelta = timedelta(0)) -> Outcome:
         old = pd.concat([told, _too_old(known)]).drop_duplicates(["dataset", "id"])
         due = known[posts.made_by_x(known["id"]) & (known["source"] != "bluesky") & ~known["id"].isin(old["id"])
                     & ~(pd.to_datetime(known["checked_at"]) > x.now() - older_than)]
+        if settings.flag("DRY_RUN"):
+            return Outcome(0, old.head(0), len(due), f"a look at all costs up to ${len(due) * x.PRICE['post']:.2f}")
         pages = store.quarantine_of("x")
         gone, public, waiting, problem = _look_up(store, due, pages)
         dropped = pd.concat([old, known.merge(gone, on="id")], ignore_index=True)[["dataset", "id", "reason"]]
@@ -160,7 +164,7 @@ def _clean_table(path: Path, ids: set[str]) -> None:
 def _clean_json(path: Path, ids: set[str]) -> None:
     text = path.read_text(encoding="utf8")
     if _named(text, ids):
-        parts = [part for part in text.splitlines() if part.strip()] if path.suffix == ".jsonl" else [text]
+        parts = [part for part in text.split("\n") if part.strip()] if path.suffix == ".jsonl" else [text]
         kept = [json.dumps(item, ensure_ascii=False) for part in parts
                 if (item := _without(json.loads(part), ids)) is not None]
         with files.whole(path) as temporary:
@@ -174,7 +178,8 @@ def _without(item: object, ids: set[str]) -> object:
             return None
         return {name: _without(value, ids) for name, value in item.items()}
     if isinstance(item, list):
-        return [_without(value, ids) for value in item if value is None or _without(value, ids) is not None]
+        kept = [(value, _without(value, ids)) for value in item]
+        return [new for old, new in kept if old is None or new is not None]
     return item
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 
@@ -66,7 +67,7 @@ class Watch:
             self.made.wait()
 
     def _status(self, began: datetime, problem: str) -> str:
-        searches = self.store.queries(self.dataset)
+        searches = pd.concat([self.store.queries(self.dataset), self.store.queries("x")])  # the latter: lookups
         mine = searches[(searches["started_at"] >= began) | (searches["ended_at"] >= began)]
         after = f"next {self.job.next_run_time.astimezone(UTC):%H:%M UTC}" if self.job.next_run_time else "no next run"
         return (f"{began:%Y-%m-%d %H:%M} UTC: read {mine['read'].sum():,} posts, {mine['new'].sum():,} new, for "

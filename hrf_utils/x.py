@@ -209,9 +209,9 @@ def lookup(api: tweepy.Client, ids: list[str], dataset: str) -> tuple[pd.DataFra
         page["meta"] = {"result_count": len(page.get("data") or [])}
         gone = {error["resource_id"]: _GONE[error["title"]] for error in page.get("errors") or []
                 if error.get("title") in _GONE and error.get("resource_id") in ids}
-    except (ValueError, TypeError, AttributeError) as error:
+        return read_page(json.dumps(page).encode(), dataset, "").posts, gone
+    except (ValueError, TypeError, AttributeError) as error:  # an UnreadableError is a ValueError
         raise InputError("X's answer to a lookup cannot be read; run again") from error
-    return read_page(json.dumps(page).encode(), dataset, "").posts, gone
 
 
 def now() -> datetime:

@@ -20,7 +20,7 @@ from hrf_utils.store import Store
 
 @pytest.fixture
 def collected(force, server, db_url, monkeypatch):
-    """A store with 250 posts from X, an edit and a prediction, a label and an incident for each."""
+    """A store with 250 posts from X, five of them edited, with a prediction, a label and an incident for each."""
     monkeypatch.setenv("BUDGET_USD", "100")
     monkeypatch.setenv("BUDGET_USD_MONTH", "1000")
     monkeypatch.setenv("DB_URL", db_url)
@@ -30,6 +30,8 @@ def collected(force, server, db_url, monkeypatch):
     store = Store.open()
     collecting.collect(x_search.XSource(force, 10_000, ("police", 1.0, "uniform")), store)
     posts = store.posts("x-force")
+    edited = posts.head(5).assign(version=[f"{int(one) + 1}" for one in posts["id"].head(5)])
+    store.add_page({"dataset": "x-force", "query": "police", "started_at": x.now()}, edited)
     said = posts[["id"]].assign(label=2, confidence=0.9, p0=0.1)
     store.add_predictions("force", "x-force", "m", said)
     store.add_labels(posts[["dataset", "id"]].assign(task="force", labeler="ann", label=2, origin="session",
@@ -66,8 +68,9 @@ def files_with(posts, home):
     rows.to_csv(home / "data/splits/force/x.csv", index=False)
     rows.to_parquet(home / "data/raw/posts.parquet")
     rows.to_parquet(home / "data/models/force/.training-1/learn.parquet")
-    rows.to_json(home / "data/raw/posts.jsonl", orient="records", lines=True)
     listed = rows.to_dict("records")
+    lines = [json.dumps(row | {"text": row["text"] + "\u2028\x85"}, ensure_ascii=False) for row in listed]
+    (home / "data/raw/posts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
     (home / "data/raw/twarc.jsonl").write_text(json.dumps({"data": listed, "meta": {"result_count": len(listed)}}))
     (home / "data/raw/posts.json").write_text(json.dumps({"data": listed}))
     (home / "reports/force/5_incidents.html").write_text("\n".join(rows["text"]))
@@ -141,7 +144,16 @@ def test_only_what_x_calls_gone_is_dropped(collected, server, clock):
     done = compliance.comply(collected)
     assert "refuses the credentials" in done.problem and done.dropped.empty and done.waiting == 249
     server.script = [lambda code, headers, body: (code, headers, b"<html>")]
-    assert "cannot be read" in compliance.comply(collected).problem and len(collected.posts("x-force")) == 249
+    assert compliance.comply(collected).problem == "X's answer to a lookup cannot be read; run again"
+    assert len(collected.posts("x-force")) == 249
+
+
+def test_a_dry_run_says_what_it_would_cost_and_drops_nothing(collected, server, monkeypatch):
+    monkeypatch.setenv("DRY_RUN", "1")
+    asked, server.posts = len(server.asked), server.posts[5:]
+    done = compliance.comply(collected)
+    assert (done.problem, done.waiting) == ("a look at all costs up to $1.25", 250) and done.dropped.empty
+    assert len(server.asked) == asked and len(collected.posts("x-force")) == 250
 
 
 def test_posts_are_dropped_by_age_without_asking_x(collected, server, clock, monkeypatch):

@@ -81,7 +81,7 @@ def test_posts_that_were_deleted_are_dropped_before_the_next_run(force, present,
     assert len(store.posts("x-force")) == 30  # checked when they came, less than twenty hours ago
     present.clock.now += 21 * 3600
     one.run()
-    assert len(store.posts("x-force")) == 25
+    assert len(store.posts("x-force")) == 25 and "read 0 posts, 0 new, for $0.12" in lines[-1]
     monkeypatch.delenv("BEARER_TOKEN")
     present.clock.now += 21 * 3600
     one.run()
