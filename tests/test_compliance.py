@@ -189,7 +189,8 @@ def test_a_report_on_posts_that_were_not_checked_says_so(collected, clock, home)
     assert reports._banners("x-force") == []
 
 
-def test_make_comply_says_what_it_did(collected, server, home, db_url):
+@pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+def test_make_comply_says_what_it_did(collected, server):
     server.clock.now = pd.Timestamp.now("UTC").timestamp()
     server.posts = server.posts[7:]
     environment = os.environ | {"X_API_URL": server.url, "BEARER_TOKEN": "secret"}
