@@ -36,6 +36,7 @@ class Recipe:
     class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
     frozen : share of the encoder's layers, from below, that stay as they were pretrained, and the
         embeddings with them (Lee, Tang and Lin, 2019)
+    supplement_weight : how much an error on an invented post counts beside one on a labelled row
     """
 
     epochs: float = 3
@@ -43,6 +44,7 @@ class Recipe:
     batch_size: int = 32
     class_weight_power: float = 0.5
     frozen: float = 0.33
+    supplement_weight: float = 0.5
 
 
 class Trained(NamedTuple):
@@ -136,7 +138,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps(
         [encoder, asdict(recipe), seed, processes])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
-    arguments = (learn[["text", "label"]], validation[["text", "label"]], task.names, encoder, recipe, seed, work)
+    arguments = (learn[["text", "label", "part"]], validation[["text", "label"]], task.names, encoder, recipe, seed,
+                 work)
     try:
         model, tokenizer, history = fit(*arguments) if processes == 1 else _in_processes(processes, *arguments)
     except InputError:
@@ -167,7 +170,8 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
 
     Parameters
     ----------
-    learn, validation : rows with ``text`` and ``label``; ``weight`` (1 if absent) makes a row count more
+    learn, validation : rows with ``text`` and ``label``; those to learn from also with ``part``, and perhaps
+        ``weight``, which makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
     change : what a study alters before the training starts
 
@@ -180,7 +184,8 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     model.reader.freeze(recipe.frozen)
     eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
-    weights = by_label[learn["label"]] * (learn["weight"].to_numpy() if "weight" in learn else 1.0)
+    by_part = np.where(learn["part"] == "supplement", recipe.supplement_weight, 1.0)
+    weights = by_label[learn["label"]] * by_part * np.asarray(learn.get("weight", 1.0))
     rows = _Rows(learn, tokenizer, eye[learn["label"]] if targets is None else targets, weights)
     seen = _Rows(validation, tokenizer, eye[validation["label"]], by_label[validation["label"]])
     trainer = Trainer(

@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hrf_utils import evaluation, files, network, training
+from hrf_utils import evaluation, network, training
 
 
 @dataclass(frozen=True)
@@ -174,10 +174,6 @@ def _doubted(rows: pd.DataFrame) -> np.ndarray:
     return (chance > np.quantile(chance, 0.05)).astype(float)
 
 
-def _invented_less(rows: pd.DataFrame) -> np.ndarray:
-    return np.where(rows["dataset"].map(files.is_starter), 0.5, 1.0)
-
-
 def _contrast(posts: pd.DataFrame) -> pd.Series:
     return posts["dataset"].str.contains("_contrast-")
 
@@ -201,7 +197,7 @@ VARIANTS = {
     "two seeds": Variant("the answers of two networks averaged", seeds=2),
     "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
     "no supplement": Variant("no invented posts beside the labelled rows", beside=lambda posts: posts["label"] < 0),
-    "supplement at half weight": Variant("an invented post counts half as much as a row", weigh=_invented_less),
+    "supplement at full weight": Variant("an invented post counts as much as a row", {"supplement_weight": 1.0}),
     "supplement of ranks 2 to 4": Variant("invented posts of ranks 2 to 4 alone",
                                           beside=lambda posts: posts["label"].isin([2, 3, 4])),
     "starter corpus alone": Variant("no contrast sets beside the rows", beside=lambda posts: ~_contrast(posts)),
