@@ -138,7 +138,7 @@ $(public): | .venv/ready
 	@$(python) -m hrf_utils.sources
 
 test: .venv/ready ## run all tests, notebooks included
-	OMP_NUM_THREADS=1 $(python) -m pytest tests -n logical --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(python) -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/ready ## run the long tests at full length (kills, scripts of faults; half an hour)
 	HRF_SOAK=1 $(python) -m pytest tests -m soak

@@ -16,13 +16,6 @@ from hrf_utils.intervals import resamples
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items):
-    """The tests of one file share what is dear to set up, so one process runs them, unless they say otherwise."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """Everything a test writes goes below a folder of its own."""

@@ -80,8 +80,7 @@ def prepare(path, task, folder):
     return copy
 
 
-@pytest.mark.parametrize("task", [
-    pytest.param(task, marks=pytest.mark.xdist_group(task)) for task in ("force", "threat")])
+@pytest.mark.parametrize("task", ["force", "threat"])
 def test_the_story_runs(task, home, tmp_path):
     copies = [prepare(path, task, tmp_path) for path in EVERY]
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=300", "-q", "-p",
