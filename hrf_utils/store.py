@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -131,23 +131,15 @@ class Store:
 
     def replace_incidents(self, task: str, dataset: str, incidents: pd.DataFrame,
                           members: pd.DataFrame) -> None:
-        """Replace the incidents of a data set, in one transaction; a decided status survives.
+        """Replace the incidents of a data set, in one transaction.
 
         `incidents` has the columns of the table without ``task`` and ``dataset``; `members` has
         ``incident_id`` and ``id``.
         """
-        def own(table: sa.Table) -> sa.ColumnElement:
-            return (table.c.task == task) & (table.c.dataset == dataset)
-
-        decided = sa.select(schema.incidents.c.incident_id, schema.incidents.c.status).where(
-            own(schema.incidents), schema.incidents.c.status != "pending")
         with self._transaction() as connection:
-            statuses = dict(connection.execute(decided).all())
             for table in (schema.incident_posts, schema.incidents):
-                connection.execute(sa.delete(table).where(own(table)))
+                connection.execute(sa.delete(table).where(table.c.task == task, table.c.dataset == dataset))
             rows = incidents.assign(task=task, dataset=dataset)
-            rows["status"] = [statuses.get(incident, status) for incident, status
-                              in zip(rows["incident_id"], rows["status"], strict=True)]
             _insert(connection, schema.incidents, rows)
             _insert(connection, schema.incident_posts, members.assign(task=task, dataset=dataset))
             latest = {"name": f"incidents of {task}", "value": dataset}
@@ -214,7 +206,8 @@ class Store:
             for here in _of_each(schema.posts, posts):
                 connection.execute(sa.update(schema.posts).where(here).values(checked_at=at))
 
-    def forget(self, posts: pd.DataFrame, pages: pd.DataFrame | None = None) -> None:
+    def forget(self, posts: pd.DataFrame, pages: pd.DataFrame | None = None,
+               also: Callable[[sa.Connection], None] | None = None) -> None:
         """Drop posts and all that is known of them, in one transaction; their ids stay as tombstones.
 
         Labels and predictions go with a post, and so does an incident that no other post tells of. What has a
@@ -224,6 +217,7 @@ class Store:
         ----------
         posts : ``dataset``, ``id`` and ``reason``
         pages : rows of `quarantine` to drop as well
+        also : further work of the same transaction
         """
         t, members = schema.incidents.c, schema.incident_posts.c
         with self._transaction() as connection:
@@ -240,6 +234,8 @@ class Store:
                 tweet_id="", user_name="", description="", src=""))
             if pages is not None:
                 _delete_pages(connection, pages.to_dict("records"))
+            if also:
+                also(connection)
             _insert(connection, schema.meta, pd.DataFrame([{"name": "to scrub", "value": "yes"}]))
 
     def scrub(self) -> None:
