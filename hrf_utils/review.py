@@ -4,24 +4,23 @@ A decision is a row of the audit log and belongs to posts, not to an incident's 
 again, a decision goes to the incident that holds most of its posts.
 """
 
+import copy
 import json
+import re
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import date
 
+import numpy as np
 import pandas as pd
 
-from hrf_utils import settings, store_reviews, tasks
-from hrf_utils.places import Place, coordinates
-from hrf_utils.settings import InputError
+from hrf_utils import decisions, settings, store_reviews, tasks
+from hrf_utils.decisions import STATUSES, plain
+from hrf_utils.settings import ROOT, InputError
 from hrf_utils.store import Store
-from hrf_utils.text import clean
+from hrf_utils.text import clean, components, near_duplicates
 
-STATUSES = {"approve": "approved", "reject": "rejected"}
-FIELDS = {"title": "title", "city": "city", "state": "state", "date": "incident_date", "rank": "label"}
-"""What a person may edit, and the column it stands in."""
-
-_SAID = {"approve": "approved", "reject": "rejected", "edit": "edited", "note": "noted"}
-_LONGEST_WEIGHT = 10
+_SAID = STATUSES | {"edit": "edited", "note": "noted"}
+_HEAVIEST = 10
 
 
 # ---- steps
@@ -36,9 +35,9 @@ def record(store: Store, task: str, dataset: str, incident_id: str, action: str,
     Parameters
     ----------
     action : and what `value` it takes: ``approve``; ``reject`` (``label``: what its posts are instead, if the
-        reviewer says so); ``edit`` (some of `FIELDS`); ``merge`` (``with``: ids of other incidents); ``split``
-        (``posts``: ids of its posts that are another incident); ``note``; ``undo`` (``number`` of the step that is
-        meant, by default the last of anyone; `incident_id` is not needed)
+        reviewer says so); ``edit`` (some of `decisions.FIELDS`); ``merge`` (``with``: ids of other incidents);
+        ``split`` (``posts``: ids of its posts that are another incident); ``note``; ``undo`` (``number`` of the step
+        that is meant, by default the last of anyone; `incident_id` is not needed)
     who : name of the reviewer
 
     Raises
@@ -46,139 +45,22 @@ def record(store: Store, task: str, dataset: str, incident_id: str, action: str,
     InputError
         If the step cannot be taken; nothing is written then.
     """
-    who, note, value = clean(who), clean(note), dict(value or {})
-    if not 0 < len(who) <= 100:
-        raise InputError("a decision needs the name of who decides, of at most 100 letters")
-    if action not in _CHECKS:
-        raise InputError(f"{action!r} is no step of a review; there are {', '.join(_CHECKS)}")
+    step = {"incident_id": incident_id, "posts": [], "action": action, "who": clean(who), "note": clean(note),
+            "value": {} if value is None else copy.deepcopy(value)}
     with store_reviews.reviewing(store) as connection:
-        found, members, log = store_reviews.read(connection, task, dataset)
-        posts = members.groupby("incident_id")["id"].agg(list).to_dict()
-        row = found[found["incident_id"] == incident_id]
-        if row.empty and action != "undo":
-            raise InputError(f"there is no incident {incident_id} in {dataset}; look again")
-        step = {"incident_id": incident_id, "posts": posts.get(incident_id, []), "action": action, "who": who,
-                "value": value, "note": note}
-        _CHECKS[action](step, row.iloc[0] if len(row) else None, posts, log, tasks.load(task))
+        more = step["value"].get("with") if isinstance(step["value"], dict) else None
+        ids = {one for one in (incident_id, *(more if isinstance(more, list) else ())) if isinstance(one, str)}
+        found, members, log = store_reviews.read(connection, task, dataset, ids)
+        row = found[found["incident_id"] == incident_id].to_dict("records")
+        if not row and action != "undo":
+            raise InputError(f"there is no incident {incident_id!r} in {dataset}; look again")
+        posts = {one: rows["id"].tolist() for one, rows in members.groupby("incident_id")}
+        step["posts"] = posts.get(incident_id, [])
+        decisions.check(step, decisions.Case(row[0] if row else {}, posts, log, tasks.load(task)))
         number = store_reviews.append(connection, task, dataset, step)
-        after = apply(found, members, store_reviews.read(connection, task, dataset)[2])
-        store_reviews.update(connection, found, after)
+        found, members, log = store_reviews.read(connection, task, dataset, posts=set(step["posts"]))
+        store_reviews.update(connection, found, apply(found, members, log))
     return number
-
-
-def _verdict(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    label, action = step["value"].get("label"), step["action"]
-    if set(step["value"]) - ({"label"} if action == "reject" else set()):
-        raise InputError(f"{action} takes no {', '.join(map(str, step['value']))}; edit the incident first")
-    if label is not None and (not isinstance(label, int) or label not in range(len(task.labels))):
-        raise InputError(f"{label!r} is no label of the task {task.name}; there are 0 to {len(task.labels) - 1}")
-    mine = log[~log["undone"] & (log["who"] == step["who"]) & log["action"].isin(STATUSES)]
-    mine = mine[[bool(set(step["posts"]) & set(ids)) for ids in mine["posts"]]].tail(1)
-    if len(mine) and (mine["action"].item(), set(step["posts"])) == (action, set(mine["posts"].item())) \
-            and mine["value"].item().get("label") == label:
-        raise InputError(f"{step['who']} has {STATUSES[action]} this incident already")
-    step["value"]["was"] = {"label": int(row["label"]), "confidence": float(row["confidence"])}
-
-
-def _edit(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    """Check an edit, and add what follows from it: coordinates, names, and a title that nobody wrote."""
-    value = step["value"]
-    if not value or set(value) - set(FIELDS):
-        raise InputError(f"an edit changes {', '.join(FIELDS)}, not {', '.join(map(str, value)) or 'nothing'}")
-    new = {FIELDS[name]: clean(cell) if isinstance(cell, str) else cell for name, cell in value.items()}
-    if not 0 < len(str(new.get("title", "x"))) <= 200 or "title" in new and not isinstance(new["title"], str):
-        raise InputError("a title has 1 to 200 letters")
-    if "incident_date" in new:
-        new["incident_date"] = _date(new["incident_date"])
-        new |= {"date_precision": "day" if new["incident_date"] else ""}
-    if "label" in new:
-        if isinstance(new["label"], bool) or new["label"] not in task.positive:
-            raise InputError(f"an incident has one of the ranks {', '.join(map(str, task.positive))}, not "
-                             f"{new['label']!r}; reject it if it is none of them")
-        new |= {"tags": task.names[new["label"]], "confidence": 1.0, "decided_by": "person",
-                "label_low": new["label"], "label_high": new["label"]}
-    if {"city", "state"} & set(new):
-        new |= _place(new.get("city", row["city"]), new.get("state", row["state"]))
-    if "title" not in new:
-        now = row.to_dict() | new
-        new["title"] = row["title"].replace(_where(row), _where(now)).replace(row["tags"] or "\0", now["tags"])
-    if all(new[FIELDS[name]] == _plain(row[FIELDS[name]]) for name in value):
-        raise InputError("this edit changes nothing")
-    step["value"] = new
-
-
-def _where(row: dict | pd.Series) -> str:
-    """How the title of an incident names its place."""
-    return ", ".join(filter(None, (row["city"], row["state"]))) or row["country"] or "a place unknown"
-
-
-def _date(text: object) -> str | None:
-    if text in {"", None}:
-        return None
-    try:
-        day = date.fromisoformat(text)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{text!r} is no date; write it like 2026-03-01") from error
-    if not date(1900, 1, 1) <= day <= datetime.now(UTC).date():
-        raise InputError(f"{day} lies in the future or before 1900")
-    return day.isoformat()
-
-
-def _place(city: object, state: object) -> dict:
-    if not (isinstance(city, str) and isinstance(state, str)):
-        raise InputError("city and state are texts; leave empty what is unknown")
-    point, middle = (coordinates(Place(name, state or None, "US")) for name in (city or None, None))
-    if state and not middle:
-        raise InputError(f"{state!r} is no state; write two letters like OK")
-    if city and (point is None or point == middle):
-        raise InputError(f"there is no city {city!r} in {state or 'the US that needs no state beside it'}; correct it, "
-                         "or leave it empty")
-    lat, long = point or (None, None)
-    return {"city": city, "state": state, "country": "US" if point else "", "lat": lat, "long": long,
-            "place_method": "person"}
-
-
-def _merge(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    others = step["value"].get("with")
-    if set(step["value"]) != {"with"} or not isinstance(others, list) or not set(others) - {row["incident_id"]}:
-        raise InputError('merge needs the ids of other incidents, like {"with": ["…"]}')
-    if unknown := [one for one in others if one not in posts]:
-        raise InputError(f"there is no incident {unknown[0]} to merge with")
-    step["posts"] = sorted({post for one in (row["incident_id"], *others) for post in posts[one]})
-
-
-def _split(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    out = step["value"].get("posts")
-    if set(step["value"]) != {"posts"} or not isinstance(out, list) or not 0 < len(set(out)) < len(step["posts"]) \
-            or set(out) - set(step["posts"]):
-        raise InputError('split needs the ids of some, not all, of the incident\'s posts, like {"posts": ["…"]}')
-
-
-def _note(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    if not step["note"] or step["value"]:
-        raise InputError("a note needs words, and nothing else")
-
-
-def _undo(step: dict, row: pd.Series, posts: dict, log: pd.DataFrame, task: tasks.Task) -> None:
-    standing = log[~log["undone"] & (log["action"] != "undo")].tail(1)
-    if standing.empty:
-        raise InputError("there is no step left to undo")
-    last = standing.iloc[0]
-    if set(step["value"]) - {"number"} or step["value"].get("number", last["number"]) != last["number"]:
-        raise InputError(f"the last step is number {last['number']} by now, {last['action']} by {last['who']}")
-    step |= {"incident_id": last["incident_id"], "posts": last["posts"],
-             "value": {"number": int(last["number"]), "action": last["action"], "who": last["who"]}}
-
-
-_CHECKS = {"approve": _verdict, "reject": _verdict, "edit": _edit, "merge": _merge, "split": _split, "note": _note,
-           "undo": _undo}
-
-
-def _plain(cell: object) -> object:
-    """A cell as JSON can hold it."""
-    if pd.isna(cell):
-        return None
-    return cell.isoformat()[:10] if hasattr(cell, "isoformat") else getattr(cell, "item", lambda: cell)()
 
 
 # ---- what the steps come to
@@ -225,19 +107,17 @@ def apply(incidents: pd.DataFrame, members: pd.DataFrame, log: pd.DataFrame) -> 
         _set(rows, row, json.loads(rows.at[row, "built"]))
     rows["status"], rows["review"], rows["built"] = "pending", "", ""
     number = {incident: row for row, incident in enumerate(rows["incident_id"])}
-    home, said = dict(zip(members["id"], members["incident_id"], strict=True)), {}
-    for step in _standing(log, *_SAID):
-        if (place := _home(step, home)) in number:
-            said.setdefault(number[place], []).append(step)
     sizes = members.groupby("incident_id").size()
-    for row, steps in said.items():
+    for incident, steps in _told(members, log).items():
+        if (row := number.get(incident)) is None:
+            continue
         edits = {name: cell for step in steps if step.action == "edit" for name, cell in step.value.items()
                  if name in rows}
         if edits:
-            rows.at[row, "built"] = json.dumps({name: _plain(rows.at[row, name]) for name in edits})
+            rows.at[row, "built"] = json.dumps({name: plain(rows.at[row, name]) for name in edits})
             _set(rows, row, edits)
-        rows.at[row, "status"], rows.at[row, "review"] = _state(steps, sizes[rows.at[row, "incident_id"]], two)
-    pairs = links(log)
+        rows.at[row, "status"], rows.at[row, "review"] = _state(steps, sizes.get(incident, 0), two)
+    pairs, home = links(log), members.set_index("id")["incident_id"].to_dict()
     ends = pd.DataFrame({"a": pairs["a"].map(home), "b": pairs["b"].map(home), "same": pairs["same"]}).dropna()
     waiting = ends[(ends["a"] == ends["b"]) != ends["same"].astype(bool)]
     for row in sorted({number[one] for one in (*waiting["a"], *waiting["b"]) if one in number}):
@@ -246,9 +126,17 @@ def apply(incidents: pd.DataFrame, members: pd.DataFrame, log: pd.DataFrame) -> 
     return rows
 
 
-def _home(step: tuple, home: dict[str, str]) -> str | None:
-    held = Counter(home[post] for post in step.posts if post in home)
-    return min(held, key=lambda one: (-held[one], one != step.incident_id, one), default=None)
+def _told(members: pd.DataFrame, log: pd.DataFrame) -> dict[str, list]:
+    """Standing steps about each incident: those of which it holds most of the posts.
+
+    Steps whose posts are in no incident any more stand under the id that theirs had.
+    """
+    home, told = members.set_index("id")["incident_id"].to_dict(), {}
+    for step in _standing(log, *_SAID):
+        held = Counter(home[post] for post in step.posts if post in home) or {step.incident_id: 0}
+        if step.posts:
+            told.setdefault(min(held, key=lambda one: (-held[one], one != step.incident_id, one)), []).append(step)
+    return told
 
 
 def _set(rows: pd.DataFrame, row: int, cells: dict) -> None:
@@ -290,3 +178,111 @@ def keep(store: Store, task: str, dataset: str, incidents: pd.DataFrame, members
         found, members, log = store_reviews.read(connection, task, dataset)
         store_reviews.update(connection, found, apply(found, members, log))
     return store.incidents(task, dataset)
+
+
+def progress(incidents: pd.DataFrame, members: pd.DataFrame, log: pd.DataFrame) -> pd.DataFrame:
+    """How many incidents have which status, and who said so: ``incidents`` and ``by``, by status."""
+    status, told = incidents.set_index("incident_id")["status"], _told(members, log)
+    by = {name: Counter(who for one in status.index[status == name]
+                        for who in {step.who for step in _verdicts(told.get(one, []), two=True)})
+          for name in ("approved", "rejected", "pending")}
+    words = [", ".join(f"{who} {count}" for who, count in sorted(people.items())) for people in by.values()]
+    counts = status.value_counts().reindex(list(by), fill_value=0)
+    return pd.DataFrame({"incidents": counts.to_numpy(), "by": words}, pd.Index(by, name="status"))
+
+
+# ---- what to look at first
+
+
+def queue(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame,
+          highest: int | None = None) -> pd.DataFrame:
+    """Incidents that wait for a decision, the most worth a person's time first.
+
+    ``score`` is the product of ``severity`` (rank in parts of `highest`, by default of the highest that there is),
+    ``verifiability`` and ``uncertainty`` (one minus the model's confidence; a person's label leaves none).
+    Verifiability is the mean of ``link`` (1 with a link to an outlet or a picture or film of
+    ``data/review/outlets.csv``), ``independent`` (1 - 1/n for n posts that share neither author nor text),
+    ``named_city`` and ``day`` (1 if the date is known to the day).
+
+    Parameters
+    ----------
+    posts : ``id``, ``text`` and ``author`` of the posts of the incidents
+    """
+    ranked = _scored(incidents, members, posts, highest)
+    return ranked[ranked["status"] == "pending"].sort_values(
+        ["score", "severity", "incident_id"], ascending=[False, False, True]).reset_index(drop=True)
+
+
+def _scored(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame, highest: int | None) -> pd.DataFrame:
+    told = members.merge(posts[["id", "text", "author"]], on="id")
+    known = pd.read_csv(ROOT / "data" / "review" / "outlets.csv")["domain"].map(re.escape)
+    site = re.compile(rf"(?<![\w@.-])(?:https?://)?(?:[\w-]+\.)*(?:{'|'.join(known)})(?![\w-]|\.\w)", re.IGNORECASE)
+    one, copy_of = told["incident_id"], pd.Series(near_duplicates(told["text"]), told.index)
+    author = told["author"].where(told["author"].fillna("") != "", "post " + told["id"])
+    rows = pd.Series(range(len(told)), told.index)
+    same = [np.column_stack([rows, rows.groupby([one, key]).transform("first")]) for key in (author, copy_of)]
+    voices = pd.Series(components(len(told), np.concatenate(same)), told.index).groupby(one).nunique()
+    ids, has = incidents["incident_id"], told["text"].map(lambda text: bool(site.search(text))).groupby(one).any()
+    exact = incidents["date_precision"] == "day" if "date_precision" in incidents else True
+    parts = {"link": ids.map(has).eq(True), "independent": 1 - 1 / ids.map(voices).fillna(1),
+             "named_city": incidents["city"].fillna("") != "", "day": incidents["incident_date"].notna() & exact}
+    table = incidents.assign(**{name: part.astype(float) for name, part in parts.items()})
+    table = table.assign(severity=table["label"] / (highest or max(table["label"], default=1)),
+                         verifiability=table[list(parts)].mean(axis=1),
+                         uncertainty=(1 - table["confidence"]).where(table["decided_by"] != "person", 0.0))
+    return table.assign(score=table["severity"] * table["verifiability"] * table["uncertainty"])
+
+
+def question(incident: dict, task: tasks.Task) -> str:
+    """A draft of what a person may ask the author of an incident's post; "" if nothing is missing. Nothing is sent.
+
+    The words stand in the task file; a task without them asks nobody.
+    """
+    words = task.author_questions or {}
+    lacks = {"place": not incident["city"], "date": pd.isna(incident["incident_date"])
+             or incident.get("date_precision", "day") != "day"}
+    asked = [words[name] for name, missing in lacks.items() if missing and name in words]
+    return "\n".join([words["opening"], *asked, words["closing"]]) if asked else ""
+
+
+# ---- from review to labels
+
+
+def labels(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame, log: pd.DataFrame,
+           task: tasks.Task) -> pd.DataFrame:
+    """Labels that decided incidents give to the posts that were looked at: ``id``, ``labeler``, ``label``, ``weight``.
+
+    An approved incident gives its rank to those of its posts whose own label is positive, a rejected one the label
+    that its reviewers named, if any; that holds when its posts form no incident any more, for that very reason.
+    People do not review at random. So a label weighs the inverse of the share that is decided among incidents of its
+    rank and third of the queue's score, both as they were when it was first decided; weights have the mean 1 and are
+    then capped at 10 (inverse probability weighting; Horvitz and Thompson, 1952).
+
+    Parameters
+    ----------
+    posts : all posts with their ``label``
+    """
+    two = settings.flag("TWO_PERSON")
+    verdicts = {one: live for one, steps in _told(members, log).items() if (live := _verdicts(steps, two))}
+    lost = verdicts.keys() - set(incidents["incident_id"])
+    members = pd.concat([members, *(pd.DataFrame({"incident_id": one, "id": verdicts[one][0].posts}) for one in lost)])
+    rows = [{"incident_id": one, "status": _state(verdicts[one], 0, two)[0]} for one in sorted(lost)]
+    then = pd.concat([incidents, pd.DataFrame(rows, columns=["incident_id", "status"])], ignore_index=True)
+    for row, one in enumerate(then["incident_id"]):
+        if one in verdicts:
+            _set(then, row, verdicts[one][0].value["was"] | {"decided_by": "model"})
+    scored = _scored(then, members, posts, task.positive[-1])
+    third, decided = np.ceil(scored["score"].rank(method="first", pct=True) * 3), then["status"].isin(STATUSES.values())
+    share = decided.groupby([scored["label"], third]).transform("mean")
+    ranks, given = incidents.set_index("incident_id")["label"], []
+    own, hits = members.groupby("incident_id")["id"].agg(set), posts["label"].isin(task.positive)
+    for one, status, part in zip(then["incident_id"][decided], then["status"][decided], share[decided], strict=True):
+        approved = status == "approved" and one in ranks
+        named = {ranks[one]} if approved else {step.value.get("label") for step in verdicts[one]}
+        seen = own[one].intersection((post for step in verdicts[one] for post in step.posts),
+                                     posts.loc[hits, "id"] if approved else posts["id"])
+        who = f"review: {', '.join(sorted({step.who for step in verdicts[one]}))}"
+        given += [(post, who, int(*named), 1 / part) for post in sorted(seen) if len(named) == 1 and None not in named]
+    table = pd.DataFrame(given, columns=["id", "labeler", "label", "weight"]).astype({"label": int, "weight": float})
+    return table.assign(weight=(table["weight"] / table["weight"].mean()).clip(upper=_HEAVIEST),
+                        codebook_version=task.codebook_version)

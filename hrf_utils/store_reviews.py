@@ -8,7 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from hrf_utils import schema
-from hrf_utils.store import Store, _insert, _now
+from hrf_utils.store import _CHUNK, Store, _insert, _now
 
 _CHANGES = ("status", "review", "built", "title", "city", "state", "country", "lat", "long", "incident_date", "label",
             "tags", "confidence", "decided_by", "place_method", "date_precision", "label_low", "label_high")
@@ -27,9 +27,10 @@ def log(store: Store, task: str, dataset: str) -> pd.DataFrame:
 
 def _log(connection: sa.Connection, task: str, dataset: str) -> pd.DataFrame:
     t = schema.reviews.c
-    rows = connection.execute(sa.select(schema.reviews).where(t.task == task, t.dataset == dataset)
-                              .order_by(t.number)).mappings().all()
-    frame = pd.DataFrame(rows, columns=[column.name for column in t]).drop(columns=["task", "dataset"])
+    names = ["number", "incident_id", "posts", "action", "value", "who", "at", "note"]
+    rows = connection.execute(sa.select(*(t[name] for name in names)).where(t.task == task, t.dataset == dataset)
+                              .order_by(t.number)).all()
+    frame = pd.DataFrame(rows, columns=names)
     frame = frame.assign(**{name: frame[name].map(json.loads).astype(object) for name in ("posts", "value")})
     taken_back = {value["number"] for value in frame.loc[frame["action"] == "undo", "value"]}
     return frame.assign(undone=frame["number"].isin(taken_back))
@@ -46,15 +47,35 @@ def reviewing(store: Store) -> Iterator[sa.Connection]:
         yield connection
 
 
-def read(connection: sa.Connection, task: str, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Incidents, ``incident_id`` and ``id`` of their posts, and the log, as they stand now."""
-    i, m = schema.incidents, schema.incident_posts
-    found = connection.execute(sa.select(i).where(i.c.task == task, i.c.dataset == dataset)
-                               .order_by(i.c.incident_id)).mappings().all()
-    members = connection.execute(sa.select(m.c.incident_id, m.c.id).where(m.c.task == task, m.c.dataset == dataset)
-                                 .order_by(m.c.id)).all()
-    return (pd.DataFrame(found, columns=[column.name for column in i.c]),
-            pd.DataFrame(members, columns=["incident_id", "id"]), _log(connection, task, dataset))
+def read(connection: sa.Connection, task: str, dataset: str, ids: set[str] | None = None,
+         posts: set[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Incidents, their posts (``incident_id`` and ``id``), and the log, as they stand now.
+
+    Parameters
+    ----------
+    ids, posts : read only the incidents with one of these ids, or with one of these posts. The posts of a few say
+        where all posts are that the log has beside theirs
+    """
+    said = _log(connection, task, dataset)
+    if ids is None and posts is not None:
+        ids = set(_rows(connection, schema.incident_posts, task, dataset, "id", posts)["incident_id"])
+    found = _rows(connection, schema.incidents, task, dataset, "incident_id", ids)
+    members = _rows(connection, schema.incident_posts, task, dataset, "incident_id", ids)
+    if posts is not None:
+        beside = {post for step in said["posts"] for post in step} - set(members["id"])
+        members = pd.concat([members, _rows(connection, schema.incident_posts, task, dataset, "id", beside)])
+    return found, members[["incident_id", "id"]], said
+
+
+def _rows(connection: sa.Connection, table: sa.Table, task: str, dataset: str, name: str,
+          values: set[str] | None) -> pd.DataFrame:
+    """Rows of a data set, in the order of its ids, or only those with one of some values in a column."""
+    query = sa.select(table).where(table.c.task == task, table.c.dataset == dataset)
+    some = sorted(values or ())
+    queries = [query] if values is None else [query.where(table.c[name].in_(some[start:start + _CHUNK]))
+                                              for start in range(0, len(some), _CHUNK)]
+    rows = [row for one in queries for row in connection.execute(one.order_by(table.c.incident_id)).all()]
+    return pd.DataFrame(rows, columns=[column.name for column in table.c])
 
 
 def append(connection: sa.Connection, task: str, dataset: str, step: dict) -> int:
