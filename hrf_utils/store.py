@@ -40,25 +40,12 @@ class Store:
         Raises
         ------
         InputError
-            If the address is malformed, the database does not answer, or was written by another
-            version of the schema.
+            If the address is malformed, the database does not answer, or a later version wrote it.
         """
         url = url or settings.get("DB_URL") or f"sqlite:///{settings.data_path('hrf.db')}"
-        try:
-            address = sa.make_url(url)
-            engine = sa.create_engine(address, connect_args=_connect_args(address))
-            if address.get_backend_name() == "sqlite":
-                sa.event.listen(engine, "connect", _sqlite_pragmas)
-            with engine.begin() as connection:
-                schema.create(connection)
-        except sa.exc.ArgumentError as error:
-            raise InputError("DB_URL is not a database address like "
-                             "postgresql://user:password@host/name") from error
-        except (sa.exc.OperationalError, sa.exc.NoSuchModuleError) as error:
-            where = address.render_as_string(hide_password=True)
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise InputError(f"the store at {where} does not answer: {reason}") from error
-        return cls(engine)
+        with beginning(url, "DB_URL") as connection:
+            schema.create(connection)
+        return cls(connection.engine)
 
     def add_posts(self, posts: pd.DataFrame) -> int:
         """Insert or update posts by (dataset, id); returns how many were new.
@@ -133,8 +120,7 @@ class Store:
                           members: pd.DataFrame) -> None:
         """Replace the incidents of a data set, in one transaction.
 
-        `incidents` has the columns of the table without ``task`` and ``dataset``; `members` has
-        ``incident_id`` and ``id``.
+        `incidents` has the columns of the table without ``task`` and ``dataset``; `members` those of its own.
         """
         with self._transaction() as connection:
             for table in (schema.incident_posts, schema.incidents):
@@ -348,6 +334,24 @@ class Store:
             before = connection.scalar(count)
             _insert(connection, table, rows)
             return connection.scalar(count) - before
+
+
+@contextmanager
+def beginning(url: str, variable: str) -> Iterator[sa.Connection]:
+    """A transaction on a database that a variable names, opened for it; `InputError` if it does not answer."""
+    try:
+        address = sa.make_url(url)
+        engine = sa.create_engine(address, connect_args=_connect_args(address))
+        if address.get_backend_name() == "sqlite":
+            sa.event.listen(engine, "connect", _sqlite_pragmas)
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.ArgumentError as error:
+        raise InputError(f"{variable} is not a database address like postgresql://user:password@host/name") from error
+    except (sa.exc.OperationalError, sa.exc.NoSuchModuleError) as error:
+        where = address.render_as_string(hide_password=True)
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise InputError(f"the store at {where} does not answer: {reason}") from error
 
 
 def _add_versions(connection: sa.Connection, dataset: str, posts: pd.DataFrame) -> int:
