@@ -168,7 +168,7 @@ def inputs_sha256(chapter: str) -> str:
     cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
     digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
     for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
-                            ("data/geo", "*"), ("data/behaviour", "*")):
+                            ("data/geo", "*"), ("data/behaviour", "*"), ("data/review", "*")):
         for path in sorted((ROOT / folder).glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -107,7 +107,7 @@ def apply(incidents: pd.DataFrame, members: pd.DataFrame, log: pd.DataFrame) -> 
         _set(rows, row, json.loads(rows.at[row, "built"]))
     rows["status"], rows["review"], rows["built"] = "pending", "", ""
     number = {incident: row for row, incident in enumerate(rows["incident_id"])}
-    sizes = members.groupby("incident_id").size()
+    own = {one: set(ids) for one, ids in members.groupby("incident_id")["id"]}
     for incident, steps in _told(members, log).items():
         if (row := number.get(incident)) is None:
             continue
@@ -116,7 +116,7 @@ def apply(incidents: pd.DataFrame, members: pd.DataFrame, log: pd.DataFrame) -> 
         if edits:
             rows.at[row, "built"] = json.dumps({name: plain(rows.at[row, name]) for name in edits})
             _set(rows, row, edits)
-        rows.at[row, "status"], rows.at[row, "review"] = _state(steps, sizes.get(incident, 0), two)
+        rows.at[row, "status"], rows.at[row, "review"] = _state(steps, own.get(incident, set()), two)
     pairs, home = links(log), members.set_index("id")["incident_id"].to_dict()
     ends = pd.DataFrame({"a": pairs["a"].map(home), "b": pairs["b"].map(home), "same": pairs["same"]}).dropna()
     waiting = ends[(ends["a"] == ends["b"]) != ends["same"].astype(bool)]
@@ -144,8 +144,8 @@ def _set(rows: pd.DataFrame, row: int, cells: dict) -> None:
         rows.at[row, name] = date.fromisoformat(cell) if name == "incident_date" and cell else cell
 
 
-def _state(steps: list, size: int, two: bool) -> tuple[str, str]:
-    """Status of an incident after steps about it, and in words who said what."""
+def _state(steps: list, posts: set[str], two: bool) -> tuple[str, str]:
+    """Status of an incident with these posts after steps about it, and in words who said what."""
     verdicts = _verdicts(steps, two)
     sides = {step.action for step in verdicts}
     people = {step.who for step in verdicts}
@@ -155,9 +155,9 @@ def _state(steps: list, size: int, two: bool) -> tuple[str, str]:
         words.append("they disagree")
     elif verdicts and two and len(people) < 2:
         words.append("a second person is missing")
-    new = size - len({post for step in verdicts for post in step.posts})
-    if verdicts and new > 0:
-        words.append(f"{new} posts came since")
+    new = posts - {post for step in verdicts for post in step.posts}
+    if verdicts and new:
+        words.append(f"{len(new)} posts came since")
     decided = len(sides) == 1 and (len(people) > 1 or not two)
     return STATUSES[sides.pop()] if decided else "pending", "; ".join(words)
 
@@ -224,7 +224,7 @@ def _scored(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame,
     voices = pd.Series(components(len(told), np.concatenate(same)), told.index).groupby(one).nunique()
     ids, has = incidents["incident_id"], told["text"].map(lambda text: bool(site.search(text))).groupby(one).any()
     exact = incidents["date_precision"] == "day" if "date_precision" in incidents else True
-    parts = {"link": ids.map(has).eq(True), "independent": 1 - 1 / ids.map(voices).fillna(1),
+    parts = {"link": ids.map(has).eq(True), "independent": 1 - 1 / ids.map(voices).astype(float).fillna(1),
              "named_city": incidents["city"].fillna("") != "", "day": incidents["incident_date"].notna() & exact}
     table = incidents.assign(**{name: part.astype(float) for name, part in parts.items()})
     table = table.assign(severity=table["label"] / (highest or max(table["label"], default=1)),
@@ -266,7 +266,7 @@ def labels(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame, 
     verdicts = {one: live for one, steps in _told(members, log).items() if (live := _verdicts(steps, two))}
     lost = verdicts.keys() - set(incidents["incident_id"])
     members = pd.concat([members, *(pd.DataFrame({"incident_id": one, "id": verdicts[one][0].posts}) for one in lost)])
-    rows = [{"incident_id": one, "status": _state(verdicts[one], 0, two)[0]} for one in sorted(lost)]
+    rows = [{"incident_id": one, "status": _state(verdicts[one], set(), two)[0]} for one in sorted(lost)]
     then = pd.concat([incidents, pd.DataFrame(rows, columns=["incident_id", "status"])], ignore_index=True)
     for row, one in enumerate(then["incident_id"]):
         if one in verdicts:

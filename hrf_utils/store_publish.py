@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import pandas as pd
 import sqlalchemy as sa
 
 from hrf_utils import schema
@@ -41,6 +42,7 @@ def publish(store: Store, url: str) -> Published:
                          "`make publish BACKEND_DB_URL=postgresql://user:password@host/name`")
     rows = store.force_ranks()
     rows, key = rows[rows["status"] == "approved"], force_ranks.c.incident_id
+    rows = rows.assign(incident_date=pd.to_datetime(rows["incident_date"]).dt.date)
     with store.engine.connect() as connection:
         name = sa.select(schema.meta.c.value).where(schema.meta.c.name == "incidents of force")
         dataset = connection.scalar(name) or ""
