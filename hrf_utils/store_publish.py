@@ -46,18 +46,18 @@ def publish(store: Store, url: str) -> Published:
     with store.engine.connect() as connection:
         name = sa.select(schema.meta.c.value).where(schema.meta.c.name == "incidents of force")
         dataset = connection.scalar(name) or ""
-    try:
-        with beginning(url, "BACKEND_DB_URL") as connection:
-            if "force_ranks" in sa.inspect(connection).get_view_names():
-                raise InputError("BACKEND_DB_URL names a store of this project; publish to a database of its own")
+    with beginning(url, "BACKEND_DB_URL") as connection:
+        if "force_ranks" in sa.inspect(connection).get_view_names():
+            raise InputError("BACKEND_DB_URL names a store of this project; publish to a database of its own")
+        try:
             force_ranks.create(connection, checkfirst=True)
             there, ids = set(connection.scalars(sa.select(key))), set(rows["incident_id"])
             gone = sorted(there - ids)
             for start in range(0, len(gone), _CHUNK):
                 connection.execute(sa.delete(force_ranks).where(key.in_(gone[start:start + _CHUNK])))
             _insert(connection, force_ranks, rows)
-    except sa.exc.DBAPIError as error:
-        reason = str(error.orig).strip().splitlines()[0]
-        raise InputError(f"the database of BACKEND_DB_URL cannot take the incidents: {reason}; nothing was "
-                         "changed") from error
+        except sa.exc.DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise InputError(f"the database of BACKEND_DB_URL cannot take the incidents: {reason}; nothing was "
+                             "changed") from error
     return Published(len(ids), len(ids - there), len(gone), dataset)

@@ -115,7 +115,7 @@ def test_what_cannot_be_published_changes_nothing(db_url, backend):
         connection.execute(sa.text("ALTER TABLE force_ranks DROP COLUMN tags"))
     desk.do("i1", "reject")
     desk.do("i2", "approve")
-    with pytest.raises(InputError, match="BACKEND_DB_URL"):
+    with pytest.raises(InputError, match="BACKEND_DB_URL cannot take the incidents"):
         store_publish.publish(desk.store, backend)
     assert published(backend)["incident_id"].tolist() == ["i1"]
 
