@@ -33,13 +33,17 @@ class ReviewWidget(anywidget.AnyWidget):
         self._show(f"{len(ranked):,} incidents wait for a decision.")
 
     def take(self, message: dict) -> None:
-        """Do what a key or a button asked for: ``next``, ``back``, or a step of `review.record`."""
-        action = str(message.get("do"))
+        """Do what a key or a button asked for: ``next``, ``back``, or a step of `review.record`.
+
+        `message` has ``do``, the ``id`` of the incident that was shown, and ``who``, ``value``, ``note``.
+        """
+        action, here = str(message.get("do")), self.shown.get("id", "")
         try:
+            if message.get("id") != here:  # a key that was pressed twice must not decide what nobody has seen
+                raise InputError("it was about the incident before this one")
             if action in {"next", "back"}:
                 said = self._move(1 if action == "next" else -1)
             else:
-                here = self.shown.get("id", "")
                 number = review.record(self._store, self._task.name, self._dataset, here, action,
                                        str(message.get("who") or ""), message.get("value"),
                                        str(message.get("note") or ""))

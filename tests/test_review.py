@@ -470,18 +470,20 @@ def test_people_who_decide_at_once_do_not_overwrite_each_other(desk, db_url, mon
 def test_the_widget_shows_decides_moves_on_and_says_what_is_wrong(desk, force):
     frame, members = built(**THREE)
     widget = ReviewWidget(desk.store, force, "d", review.queue(frame, members, POSTS), members, POSTS)
+
+    def take(action, who="ann", **more):
+        widget.take({"do": action, "who": who, "id": widget.shown["id"]} | more)
+        return widget.shown
     first = widget.shown
     assert first["place"] == "1 of 3" and len(first["posts"]) == 3 and first["id"] == "i1"
-    widget.take({"do": "approve", "who": ""})
-    assert widget.shown["said"].startswith("Not kept: a decision needs the name") and widget.shown["id"] == "i1"
-    widget.take({"do": "approve", "who": "ann", "note": "clear", "value": None})
-    assert widget.shown["id"] != "i1" and widget.shown["undo"] == ["approve by ann"] and len(desk.log()) == 1
-    widget.take({"do": "undo", "who": "ann", "value": {"number": widget.shown["number"]}})
-    widget.take({"do": "back"})
-    assert widget.shown["status"] == "pending" and widget.shown["id"] == "i1"
-    widget.take({"do": "nonsense", "who": "ann"})
-    assert "is no step of a review" in widget.shown["said"]
+    assert take("approve", who="")["said"].startswith("Not kept: a decision needs the name")
+    assert widget.shown["id"] == "i1"
+    after = take("approve", note="clear", value=None)
+    assert after["id"] != "i1" and after["undo"] == ["approve by ann"] and len(desk.log()) == 1
+    assert take("approve", id="i1")["said"] == "Not kept: it was about the incident before this one."
+    take("undo", value={"number": widget.shown["number"]})
+    assert (take("back")["status"], widget.shown["id"]) == ("pending", "i1")
+    assert "is no step of a review" in take("nonsense")["said"]
     json.dumps(widget.shown)
     desk.build(i2=[3, 4, 5])
-    widget.take({"do": "approve", "who": "ann"})
-    assert "run the cell again" in widget.shown["said"]
+    assert "run the cell again" in take("approve")["said"]

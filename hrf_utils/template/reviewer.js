@@ -19,7 +19,7 @@ function render({ model, el }) {
     field("Your name", who), said, body, field("Note", note));
   root.setAttribute("aria-label", "Review of incidents");
   root.dataset.lmSuppressShortcuts = "true";
-  const send = (what, value) => model.send({ do: what, who: who.value, note: note.value, value });
+  const send = (what, value) => model.send({ do: what, id: model.get("shown").id, who: who.value, note: note.value, value });
   const button = (text, key, act) => node("button", { type: "button", textContent: key ? `${text} (${key})` : text, onclick: act });
   let keys = {}, last = "";
   function draw() {
