@@ -29,7 +29,7 @@ chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
 annex := A2_what_helped A3_queries
 live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study queries replay comply
+work := scrape label train performance incidents pipeline study queries replay comply publish
 
 .PHONY: help data $(work) watch lab replay test soak lint notebooks clean FORCE
 
@@ -59,6 +59,7 @@ pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
 replay: ## read pages from X again that could not be read when they came
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
+publish: ## copy approved incidents to BACKEND_DB_URL, and withdraw those that are approved no more
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
 
 $(work): .venv/ready
@@ -72,7 +73,7 @@ incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
 queries: $(here)/A3_queries.html
-replay comply:
+replay comply publish:
 	@$(do) $@
 endif
 
@@ -84,7 +85,7 @@ uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits 
 uses_4_performance := $(ground) collecting x x_search bluesky sources splits classifier network confidence cards evaluation evidence behaviour explain drift
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network incidents maps
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network incidents maps store_reviews decisions review review_widget exports
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -96,7 +97,8 @@ $(here)/2_label.ipynb: $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
 $(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 $(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
-$(here)/5_incidents.ipynb: $(stamps)/model $(stamps)/posts $(stamps)/labels $(wildcard data/geo/*)
+$(here)/5_incidents.ipynb: $(stamps)/model $(stamps)/posts $(stamps)/labels $(stamps)/reviews \
+    $(wildcard data/geo/* data/review/*)
 
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
@@ -109,6 +111,8 @@ $(stamps)/fresh: FORCE .venv/ready $(public)
 $(patsubst %,$(stamps)/%.arguments,$(chapters) $(annex)): $(stamps)/fresh
 	@:
 $(stamps)/posts $(stamps)/decisions: $(stamps)/fresh $(here)/1_scrape.ipynb
+	@:
+$(stamps)/reviews: $(stamps)/fresh
 	@:
 $(stamps)/labels: $(stamps)/fresh $(here)/2_label.ipynb
 	@:

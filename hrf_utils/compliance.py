@@ -17,7 +17,7 @@ import nbformat
 import pandas as pd
 from tqdm.auto import tqdm
 
-from hrf_utils import files, posts, settings, sources, x
+from hrf_utils import files, posts, settings, sources, store_reviews, x
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -70,7 +70,8 @@ def comply(store: Store, older_than: timedelta = timedelta(0)) -> Outcome:
         ids = set(dropped["id"]) | set(gone["id"])
         if ids:
             _clean_files(ids, store.texts(dropped))
-            store.forget(dropped, pages[[bool(ids & _ids_in(body)) for body in pages["body"]]])
+            store.forget(dropped, pages[[bool(ids & _ids_in(body)) for body in pages["body"]]],
+                         store_reviews.forgetting(dropped))
         store.scrub()
     return Outcome(public, dropped, waiting, problem)
 

@@ -53,29 +53,34 @@ def place_all(posts: pd.DataFrame) -> pd.DataFrame:
     return posts.drop(columns=["city", "state", "country"]).join(fields)
 
 
-def merge(posts: pd.DataFrame) -> np.ndarray:
+def merge(posts: pd.DataFrame, links: pd.DataFrame | None = None) -> np.ndarray:
     """Which posts tell of the same incident: incident number of each row, shape (n,).
 
     Near-duplicate texts are one incident unless they name different cities, and so are posts about
     the same city (as their text says) with the same label that come at most `DAYS_APART` days after
-    the first of them.
+    the first of them. Posts that `links` (``a``, ``b``, ``same``) joins are one incident, too.
     """
     told = posts["city"].notna() & ~posts["place_method"].str.startswith("author")
     city = (posts["city"].fillna("") + "|" + posts["state"].fillna("")).where(told, "")
     table = pd.DataFrame({"city": city, "label": posts["label"], "at": posts["created_at"],
                           "copy": near_duplicates(posts["text"])}).reset_index(drop=True)
     first_copy = table.reset_index().groupby(["copy", "city"])["index"].transform("first")
-    links = [np.column_stack([table.index, first_copy])]
+    pairs = [np.column_stack([table.index, first_copy])]
     for _, rows in table[(table["city"] != "") & table["at"].notna()].groupby(["city", "label"]):
         start = None
         for row, at in rows["at"].sort_values(kind="stable").items():
             if start is None or at - table["at"][start] > pd.Timedelta(days=DAYS_APART):
                 start = row
-            links.append(np.array([[row, start]]))
-    return components(len(posts), np.concatenate(links).astype(int))
+            pairs.append(np.array([[row, start]]))
+    if links is not None:
+        row_of = pd.Series(range(len(posts)), posts["id"])
+        joined = links[links["same"].astype(bool) & links["a"].isin(row_of.index) & links["b"].isin(row_of.index)]
+        pairs.append(np.column_stack([joined["a"].map(row_of), joined["b"].map(row_of)]))
+    return components(len(posts), np.concatenate(pairs).astype(int))
 
 
-def build(posts: pd.DataFrame, task: Task, model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def build(posts: pd.DataFrame, task: Task, model: str,
+          links: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Incidents and their posts, in the form the store keeps.
 
     Parameters
@@ -89,7 +94,7 @@ def build(posts: pd.DataFrame, task: Task, model: str) -> tuple[pd.DataFrame, pd
         id, the earliest date; the id is a digest of its earliest post's
     members : ``incident_id`` and ``id``
     """
-    posts = posts.assign(number=merge(posts)).sort_values(["created_at", "id"])
+    posts = posts.assign(number=merge(posts, links)).sort_values(["created_at", "id"])
     first = (posts["dataset"] + "/" + posts["id"]).groupby(posts["number"]).first()
     ids = first.map(lambda post: hashlib.sha256(f"{task.name} {post}".encode()).hexdigest()[:12])
     posts["incident_id"] = posts["number"].map(ids)
@@ -120,11 +125,3 @@ def weekly(incidents: pd.DataFrame, task: Task) -> pd.DataFrame:
     if len(table):
         table = table.reindex(pd.date_range(table.index.min(), table.index.max(), freq="7D"), fill_value=0)
     return table.reindex(columns=task.positive, fill_value=0).rename_axis("week")
-
-
-def export(incidents: pd.DataFrame) -> pd.DataFrame:
-    """Incidents as a spreadsheet may open them: no cell starts a formula, no text of a post."""
-    def inert(cell: object) -> object:
-        return "'" + cell if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
-
-    return incidents.drop(columns=["task", "description"]).map(inert)

@@ -138,9 +138,9 @@ def stamp(folder: Path) -> None:
 
     ``CHAPTER.arguments``: what the chapter is run with; ``posts``: of the data set collected from;
     ``labels``: all that the run learns from or is judged by; ``decisions``: those that people set
-    here rather than imported; ``model``: the current run's name.
+    here rather than imported; ``reviews``: the log of reviews; ``model``: the current run's name.
     """
-    from hrf_utils import files, sources, tasks
+    from hrf_utils import files, sources, store_reviews, tasks
     from hrf_utils.store import Store
 
     shown = {"show_text": settings.flag("SHOW_TEXT")}
@@ -155,6 +155,7 @@ def stamp(folder: Path) -> None:
     stamps["posts"] = store.posts_digest(collected)
     stamps["labels"] = store.labels_digest(task.name, names)
     stamps["decisions"] = store.labels_digest(task.name, names, human_only=True)
+    stamps["reviews"] = f"{store_reviews.digest(store, task.name, collected)} {settings.flag('TWO_PERSON')}"
     for name, digest in stamps.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf8") != digest:
@@ -167,7 +168,7 @@ def inputs_sha256(chapter: str) -> str:
     cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
     digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
     for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
-                            ("data/geo", "*"), ("data/behaviour", "*")):
+                            ("data/geo", "*"), ("data/behaviour", "*"), ("data/review", "*")):
         for path in sorted((ROOT / folder).glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -223,11 +224,23 @@ def comply() -> None:
         print(f"  {count:,}: {reason}")
     if len(done.dropped):
         print("Reports were removed with them; make writes them again.")
+        if settings.get("BACKEND_DB_URL"):
+            publish()
     if done.problem:
         left = f"{done.problem}; {done.waiting:,} posts still wait to be checked"
         if not settings.flag("DRY_RUN"):
             raise InputError(left)
         print(left)
+
+
+def publish() -> None:
+    """Copy approved incidents of the task force into the database that ``BACKEND_DB_URL`` names."""
+    from hrf_utils import store_publish
+    from hrf_utils.store import Store
+
+    done = store_publish.publish(Store.open(), settings.get("BACKEND_DB_URL"))
+    print(f"{done.published:,} approved incidents are published ({done.new:,} of them new), {done.withdrawn:,} were "
+          f"withdrawn. They come from {done.dataset or 'no data set, as there are none yet'}.")
 
 
 def hold(path: Path, command: list[str]) -> int:
@@ -264,6 +277,7 @@ def main() -> int:
     commands.add_parser("refresh").add_argument("chapters", nargs="+")
     commands.add_parser("replay")
     commands.add_parser("comply")
+    commands.add_parser("publish")
     commands.add_parser("keep").add_argument("notebook", type=Path)
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
@@ -280,8 +294,8 @@ def main() -> int:
             keep(options.notebook)
         elif options.command == "stamp":
             stamp(options.out)
-        elif options.command in {"replay", "comply"}:
-            {"replay": replay, "comply": comply}[options.command]()
+        elif options.command in {"replay", "comply", "publish"}:
+            {"replay": replay, "comply": comply, "publish": publish}[options.command]()
         else:
             from hrf_utils import reports
             if options.command == "page":

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from hrf_utils.settings import InputError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _tables = sa.MetaData()
 
 
@@ -61,7 +61,8 @@ labels = sa.Table(
     "labels", _tables, _key("task"), _key("dataset"), _key("id"), _key("labeler"),
     sa.Column("label", sa.Integer, nullable=False), _text("origin"),
     sa.Column("codebook_version", sa.Integer, nullable=False),
-    sa.Column("labelled_at", sa.DateTime, nullable=False), _of_post())
+    sa.Column("labelled_at", sa.DateTime, nullable=False),
+    sa.Column("weight", sa.Float, nullable=False, server_default="1"), _of_post())
 
 predictions = sa.Table(
     "predictions", _tables, _key("task"), _key("dataset"), _key("id"), _key("model"),
@@ -75,7 +76,7 @@ incidents = sa.Table(
     sa.Column("lat", sa.Float), sa.Column("long", sa.Float), _text("place_method"),
     sa.Column("label", sa.Integer, nullable=False), sa.Column("confidence", sa.Float, nullable=False),
     _text("decided_by"), _text("status"), _text("tags"), _text("src"),
-    sa.Column("posts", sa.Integer, nullable=False), _text("model"))
+    sa.Column("posts", sa.Integer, nullable=False), _text("model"), _text("review"), _text("built"))
 
 incident_posts = sa.Table(
     "incident_posts", _tables, _key("task"), _key("dataset"), _key("incident_id"), _key("id"),
@@ -83,6 +84,11 @@ incident_posts = sa.Table(
         ["task", "dataset", "incident_id"],
         ["incidents.task", "incidents.dataset", "incidents.incident_id"], ondelete="CASCADE"),
     _of_post())
+
+reviews = sa.Table(
+    "reviews", _tables, sa.Column("number", sa.Integer, primary_key=True), _text("task"), _text("dataset"),
+    _text("incident_id"), _text("posts"), _text("action"), _text("value"), _text("who"),
+    sa.Column("at", sa.DateTime, nullable=False), _text("note"))
 
 FORCE_RANKS = """
 CREATE VIEW force_ranks AS

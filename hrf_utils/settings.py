@@ -53,6 +53,8 @@ VARIABLES = {
     "DRY_RUN": Variable("", "1 = only say what a collection from X would cost"),
     "EVERY_HOURS": Variable("4", "time from one collection of `make watch` to the next"),
     "RETENTION_DAYS": Variable("", "drop collected posts after so many days (`make comply`); empty = keep them"),
+    "TWO_PERSON": Variable("", "1 = an incident is approved or rejected only when two people said the same"),
+    "BACKEND_DB_URL": Variable("", "database that `make publish` copies approved incidents to"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
     "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),
 }

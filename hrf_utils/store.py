@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -40,25 +40,12 @@ class Store:
         Raises
         ------
         InputError
-            If the address is malformed, the database does not answer, or was written by another
-            version of the schema.
+            If the address is malformed, the database does not answer, or a later version wrote it.
         """
         url = url or settings.get("DB_URL") or f"sqlite:///{settings.data_path('hrf.db')}"
-        try:
-            address = sa.make_url(url)
-            engine = sa.create_engine(address, connect_args=_connect_args(address))
-            if address.get_backend_name() == "sqlite":
-                sa.event.listen(engine, "connect", _sqlite_pragmas)
-            with engine.begin() as connection:
-                schema.create(connection)
-        except sa.exc.ArgumentError as error:
-            raise InputError("DB_URL is not a database address like "
-                             "postgresql://user:password@host/name") from error
-        except (sa.exc.OperationalError, sa.exc.NoSuchModuleError) as error:
-            where = address.render_as_string(hide_password=True)
-            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-            raise InputError(f"the store at {where} does not answer: {reason}") from error
-        return cls(engine)
+        with beginning(url, "DB_URL") as connection:
+            schema.create(connection)
+        return cls(connection.engine)
 
     def add_posts(self, posts: pd.DataFrame) -> int:
         """Insert or update posts by (dataset, id); returns how many were new.
@@ -131,23 +118,14 @@ class Store:
 
     def replace_incidents(self, task: str, dataset: str, incidents: pd.DataFrame,
                           members: pd.DataFrame) -> None:
-        """Replace the incidents of a data set, in one transaction; a decided status survives.
+        """Replace the incidents of a data set, in one transaction.
 
-        `incidents` has the columns of the table without ``task`` and ``dataset``; `members` has
-        ``incident_id`` and ``id``.
+        `incidents` has the columns of the table without ``task`` and ``dataset``; `members` those of its own.
         """
-        def own(table: sa.Table) -> sa.ColumnElement:
-            return (table.c.task == task) & (table.c.dataset == dataset)
-
-        decided = sa.select(schema.incidents.c.incident_id, schema.incidents.c.status).where(
-            own(schema.incidents), schema.incidents.c.status != "pending")
         with self._transaction() as connection:
-            statuses = dict(connection.execute(decided).all())
             for table in (schema.incident_posts, schema.incidents):
-                connection.execute(sa.delete(table).where(own(table)))
+                connection.execute(sa.delete(table).where(table.c.task == task, table.c.dataset == dataset))
             rows = incidents.assign(task=task, dataset=dataset)
-            rows["status"] = [statuses.get(incident, status) for incident, status
-                              in zip(rows["incident_id"], rows["status"], strict=True)]
             _insert(connection, schema.incidents, rows)
             _insert(connection, schema.incident_posts, members.assign(task=task, dataset=dataset))
             latest = {"name": f"incidents of {task}", "value": dataset}
@@ -214,7 +192,8 @@ class Store:
             for here in _of_each(schema.posts, posts):
                 connection.execute(sa.update(schema.posts).where(here).values(checked_at=at))
 
-    def forget(self, posts: pd.DataFrame, pages: pd.DataFrame | None = None) -> None:
+    def forget(self, posts: pd.DataFrame, pages: pd.DataFrame | None = None,
+               also: Callable[[sa.Connection], None] | None = None) -> None:
         """Drop posts and all that is known of them, in one transaction; their ids stay as tombstones.
 
         Labels and predictions go with a post, and so does an incident that no other post tells of. What has a
@@ -224,6 +203,7 @@ class Store:
         ----------
         posts : ``dataset``, ``id`` and ``reason``
         pages : rows of `quarantine` to drop as well
+        also : further work of the same transaction
         """
         t, members = schema.incidents.c, schema.incident_posts.c
         with self._transaction() as connection:
@@ -240,6 +220,8 @@ class Store:
                 tweet_id="", user_name="", description="", src=""))
             if pages is not None:
                 _delete_pages(connection, pages.to_dict("records"))
+            if also:
+                also(connection)
             _insert(connection, schema.meta, pd.DataFrame([{"name": "to scrub", "value": "yes"}]))
 
     def scrub(self) -> None:
@@ -352,6 +334,24 @@ class Store:
             before = connection.scalar(count)
             _insert(connection, table, rows)
             return connection.scalar(count) - before
+
+
+@contextmanager
+def beginning(url: str, variable: str) -> Iterator[sa.Connection]:
+    """A transaction on a database that a variable names, opened for it; `InputError` if it does not answer."""
+    try:
+        address = sa.make_url(url)
+        engine = sa.create_engine(address, connect_args=_connect_args(address))
+        if address.get_backend_name() == "sqlite":
+            sa.event.listen(engine, "connect", _sqlite_pragmas)
+        with engine.begin() as connection:
+            yield connection
+    except sa.exc.ArgumentError as error:
+        raise InputError(f"{variable} is not a database address like postgresql://user:password@host/name") from error
+    except (sa.exc.OperationalError, sa.exc.NoSuchModuleError) as error:
+        where = address.render_as_string(hide_password=True)
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise InputError(f"the store at {where} does not answer: {reason}") from error
 
 
 def _add_versions(connection: sa.Connection, dataset: str, posts: pd.DataFrame) -> int:

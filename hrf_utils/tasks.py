@@ -41,6 +41,7 @@ class Task:
     edge_cases: tuple[dict, ...] = ()
     queries: tuple[str, ...] = ()
     patterns: dict[int, list[str]] | None = None
+    author_questions: dict[str, str] | None = None
 
     @property
     def names(self) -> list[str]:

@@ -13,7 +13,18 @@ import sqlalchemy as sa
 from conftest import ROOT, soak
 from x_server import some_posts
 
-from hrf_utils import collecting, compliance, incidents, reports, schema, sources, x, x_search
+from hrf_utils import (
+    collecting,
+    compliance,
+    incidents,
+    reports,
+    review,
+    schema,
+    sources,
+    store_reviews,
+    x,
+    x_search,
+)
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -113,6 +124,17 @@ def test_what_was_dropped_never_comes_back(force, collected, server):
     assert collected.add_posts(again) == collected.add_labels(again) == 0
     search = {"dataset": "x-force", "query": "police", "started_at": x.now()}
     assert collected.add_page(search, again) == 0 and not set(again["id"]) & set(collected.posts("x-force")["id"])
+
+
+def test_ids_of_dropped_posts_leave_the_log_of_reviews(collected, server):
+    told = collected.incidents("force", "x-force")
+    one = told.sort_values("posts").iloc[-1]
+    review.record(collected, "force", "x-force", one["incident_id"], "approve", "ann")
+    seen = store_reviews.log(collected, "force", "x-force")["posts"][0]
+    server.posts = [post for post in server.posts if post["id"] != seen[0]]
+    assert len(seen) > 1 and len(compliance.comply(collected).dropped) == 1
+    log = store_reviews.log(collected, "force", "x-force")
+    assert log["posts"].tolist() == [seen[1:]] and log["who"].tolist() == ["ann"]
 
 
 def test_hundreds_are_asked_for_and_paid_for_the_longest_unchecked_first(collected, server, clock, monkeypatch):

@@ -76,9 +76,6 @@ def test_no_positive_post_gives_empty_tables(force):
     assert table.empty and members.empty and incidents.weekly(table, force).empty
 
 
-def test_exports_hold_no_formula_and_no_text():
-    table = pd.DataFrame({"task": ["force"], "description": ["secret"], "title": ["=cmd()"], "city": ["@x"],
-                          "lat": [-1.5]})
-    got = incidents.export(table)
-    assert list(got.columns) == ["title", "city", "lat"]
-    assert got.iloc[0].tolist() == ["'=cmd()", "'@x", -1.5]
+def test_posts_that_a_person_joined_are_one_incident():
+    links = pd.DataFrame({"a": ["0", "1"], "b": ["3", "gone"], "same": [True, True]})
+    assert incidents.merge(incidents.place_all(SHOTS), links).tolist() == [0, 0, 1, 0, 2, 2]

@@ -106,10 +106,11 @@ def test_every_library_imported_is_pinned():
 
 def test_rooms_import_only_downward():
     floors = [["pipeline", "study", "watch"], ["variants", "compliance"], ["training", "evidence", "reports"],
-              ["sources"], ["x_search", "bluesky"],
+              ["sources"], ["x_search", "bluesky", "review_widget"],
               ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
-               "incidents", "behaviour", "cards"],
-              ["network", "confidence", "drift", "explain", "figures", "maps"],
+               "incidents", "behaviour", "cards", "review", "exports"],
+              ["network", "confidence", "drift", "explain", "figures", "maps", "decisions", "store_reviews",
+               "store_publish"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
               ["files", "text", "intervals", "dates"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
@@ -189,7 +190,7 @@ def checkout(tmp_path_factory):
     for name in ("Makefile", "requirements.txt", "pyproject.toml", "notebooks", "hrf_utils"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
-    for name in ("tasks", "starter", "geo", "behaviour"):
+    for name in ("tasks", "starter", "geo", "behaviour", "review"):
         shutil.copytree(ROOT / "data" / name, folder / "data" / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
     (folder / "data" / "tasks" / "weather.yml").write_text(yaml.safe_dump(THIRD))

@@ -1,0 +1,63 @@
+"""Approved incidents in a second database, so that those who show them never touch the store."""
+
+from typing import NamedTuple
+
+import pandas as pd
+import sqlalchemy as sa
+
+from hrf_utils import schema
+from hrf_utils.settings import InputError
+from hrf_utils.store import _CHUNK, Store, _insert, beginning
+
+force_ranks = sa.Table(
+    "force_ranks", sa.MetaData(), sa.Column("incident_id", sa.Text, primary_key=True),
+    sa.Column("incident_date", sa.Date), *(sa.Column(name, sa.Text) for name in (
+        "tweet_id", "user_name", "description", "city", "state")), sa.Column("lat", sa.Float),
+    sa.Column("long", sa.Float), sa.Column("title", sa.Text), sa.Column("force_rank", sa.Integer),
+    sa.Column("status", sa.Text), sa.Column("confidence", sa.Float), sa.Column("tags", sa.Text),
+    sa.Column("src", sa.Text))
+
+
+class Published(NamedTuple):
+    """How many incidents the second database has, and gained, and lost; and the data set they come from."""
+
+    published: int
+    new: int
+    withdrawn: int
+    dataset: str
+
+
+def publish(store: Store, url: str) -> Published:
+    """Make the table ``force_ranks`` of the database at `url` hold exactly the approved incidents of the view.
+
+    One transaction. Doing it again changes nothing; an incident that is approved no more is withdrawn.
+
+    Raises
+    ------
+    InputError
+        If there is no address, it is that of a store, or the database cannot take the incidents.
+    """
+    if not url:
+        raise InputError("BACKEND_DB_URL names no database to publish to; write "
+                         "`make publish BACKEND_DB_URL=postgresql://user:password@host/name`")
+    rows = store.force_ranks()
+    rows, key = rows[rows["status"] == "approved"], force_ranks.c.incident_id
+    rows = rows.assign(incident_date=pd.to_datetime(rows["incident_date"]).dt.date)
+    with store.engine.connect() as connection:
+        name = sa.select(schema.meta.c.value).where(schema.meta.c.name == "incidents of force")
+        dataset = connection.scalar(name) or ""
+    with beginning(url, "BACKEND_DB_URL") as connection:
+        if "force_ranks" in sa.inspect(connection).get_view_names():
+            raise InputError("BACKEND_DB_URL names a store of this project; publish to a database of its own")
+        try:
+            force_ranks.create(connection, checkfirst=True)
+            there, ids = set(connection.scalars(sa.select(key))), set(rows["incident_id"])
+            gone = sorted(there - ids)
+            for start in range(0, len(gone), _CHUNK):
+                connection.execute(sa.delete(force_ranks).where(key.in_(gone[start:start + _CHUNK])))
+            _insert(connection, force_ranks, rows)
+        except sa.exc.DBAPIError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise InputError(f"the database of BACKEND_DB_URL cannot take the incidents: {reason}; nothing was "
+                             "changed") from error
+    return Published(len(ids), len(ids - there), len(gone), dataset)
