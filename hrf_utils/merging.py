@@ -25,8 +25,9 @@ RIVALS = 0.04
 """How much more alike two texts must be for each doubling of the posts of those days that may mean the same place: of
 two posts on a small town one may well mean the other, of two in a metropolis, or anywhere, hardly."""
 SAME_CITY = 0.10
-"""How much less alike they must be if they are about one city: both tell it, or one does and the other's author lives
-there."""
+"""How much less alike they must be if both tell the same city."""
+UNPLACED = 0.20
+"""How alike they must be at least if no place is known to be common to them."""
 PER_DAY = 0.03
 """How much more alike they must be for each day between them."""
 CHAIN = 0.5
@@ -230,7 +231,7 @@ def _pairs(posts: pd.DataFrame, words: csr_array, days: np.ndarray) -> pd.DataFr
     order = np.flatnonzero(np.isfinite(days))
     order = order[np.argsort(days[order], kind="stable")]
     found = [pd.DataFrame({"a": [0], "b": [0], "need": [0.0], "by": [0.0]}).iloc[:0]]
-    for block, eased in ((city, SAME_CITY), (state, 0.0), (np.zeros_like(city), 0.0)):
+    for block, eased, least in ((city, SAME_CITY, 0.0), (state, 0.0, 0.0), (np.zeros_like(city), 0.0, UNPLACED)):
         for code, rows in pd.Series(order).groupby(block[order]):
             rows = rows.to_numpy() if code >= 0 else order[:0]
             stop = np.searchsorted(days[rows], days[rows] + DAYS, "right")
@@ -239,15 +240,15 @@ def _pairs(posts: pd.DataFrame, words: csr_array, days: np.ndarray) -> pd.DataFr
                 ahead = np.arange(first, stop[min(first + _CHUNK, len(rows)) - 1])
                 product = (words[rows[ahead[:_CHUNK]]] @ words[rows[ahead]].T).tocoo()
                 i, j = ahead[product.coords[0]], ahead[product.coords[1]]
-                need = RIVALS * np.maximum(rivals[i], rivals[j]) + PER_DAY * (days[rows[j]] - days[rows[i]])
+                need = np.maximum(RIVALS * np.maximum(rivals[i], rivals[j]), least)
+                need += PER_DAY * (days[rows[j]] - days[rows[i]])
                 near = (j > i) & (product.data > need - eased)
-                a, b, need, cosine = rows[i[near]], rows[j[near]], need[near] - eased, product.data[near]
-                gap = days[b] - days[a]
-                fits = (gap <= DAYS) & ~(exact[a] & exact[b] & (gap > 1))
+                a, b, cosine = rows[i[near]], rows[j[near]], product.data[near]
+                need, gap = need[near] - eased * (own[a] & own[b]), days[b] - days[a]
+                fits = (cosine > need) & (gap <= DAYS) & ~(exact[a] & exact[b] & (gap > 1))
                 for part in (country, state, city):
                     fits &= ~(own[a] & own[b] & (part[a] != part[b]) & (part[a] >= 0) & (part[b] >= 0))
-                if block is city or block is state:
-                    fits &= own[a] | own[b]
+                fits &= own[a] | own[b] | (least > 0)
                 pairs = pd.DataFrame({"a": a, "b": b, "need": need, "by": cosine - need})[fits]
                 found.append(pairs.sort_values("by", ascending=False, kind="stable").groupby("a").head(_NEIGHBOURS))
     return pd.concat(found).sort_values(["by", "a", "b"], ascending=[False, True, True])[["a", "b", "need"]]
