@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from hrf_utils.gazetteer import gazetteer, key
-from hrf_utils.intervals import interval, resamples
+from hrf_utils.intervals import interval, resamples, show
 from hrf_utils.places import state_shapes
 from hrf_utils.settings import InputError
 from hrf_utils.text import canonical, near_duplicates
@@ -117,6 +117,13 @@ def b_cubed(found: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
                          / weights.sum(axis=1) for name in ("found", "true"))
     scores = {"precision": precision, "recall": recall, "f1": 2 * precision * recall / (precision + recall)}
     return {name: interval(values) for name, values in scores.items()}
+
+
+def judge(found: pd.Series, true: pd.Series) -> str:
+    """`b_cubed` as a sentence."""
+    said = {name: show(value) for name, value in b_cubed(found, true).items()}
+    return (f"B-cubed precision {said['precision']}, recall {said['recall']}, F1 {said['f1']}; n = {len(true):,} posts "
+            f"on {true.nunique():,} incidents.")
 
 
 class _Forest:
