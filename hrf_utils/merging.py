@@ -2,8 +2,11 @@
 
 Pairs of posts are judged one by one (record linkage: Fellegi and Sunter, "A theory for record linkage", 1969) and
 joined in the order of their strength, as in Kruskal's method, wherever nothing known of the two sides forbids it.
-The constants were tuned on half of the starter's incidents, where many values are equally good; of these the
-strictest were taken, since real posts are many more in one city.
+The constants were chosen on half of the starter's incidents, where many values are nearly as good, and on 50 merged
+groups of public tweets: strict ones, since real posts are many more on one city, and what was wrongly joined misleads
+more than what was left apart. On 50 other groups, of tweets that the keyword rule calls police without force, 91%
+(95% interval 77% to 97%) of the pairs of different texts belong together, as one reader saw it, a language model; the
+mean over groups is 74% (61% to 85%), since small groups are right less often.
 """
 
 import numpy as np
@@ -24,8 +27,9 @@ HISTORY = pd.Timedelta(days=90)
 RIVALS = 0.04
 """How much more alike two texts must be for each doubling of the posts of those days that may mean the same place: of
 two posts on a small town one may well mean the other, of two in a metropolis, or anywhere, hardly."""
-SAME_CITY = 0.10
-"""How much less alike they must be if both tell the same city."""
+SAME_CITY, NIGHT = 0.06, 0.75
+"""How much less alike they must be if both tell the same city, and how close in time, in days, for that: on the next
+evening the same words in the same city may well be about the next protest."""
 UNPLACED = 0.20
 """How alike they must be at least if no place is known to be common to them."""
 PER_DAY = 0.03
@@ -251,7 +255,8 @@ def _pairs(posts: pd.DataFrame, words: csr_array, days: np.ndarray) -> pd.DataFr
                 need += PER_DAY * (days[rows[j]] - days[rows[i]])
                 near = (j > i) & (product.data > need - eased)
                 a, b, cosine = rows[i[near]], rows[j[near]], product.data[near]
-                need, gap = need[near] - eased * (own[a] & own[b]), days[b] - days[a]
+                gap = days[b] - days[a]
+                need = need[near] - eased * (own[a] & own[b] & (gap <= NIGHT))
                 fits = (cosine > need) & (gap <= DAYS) & ~(exact[a] & exact[b] & (gap > 1))
                 for part in (country, state, city):
                     fits &= ~(own[a] & own[b] & (part[a] != part[b]) & (part[a] >= 0) & (part[b] >= 0))
