@@ -85,7 +85,7 @@ uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits 
 uses_4_performance := $(ground) collecting x x_search bluesky sources splits classifier network confidence cards evaluation evidence behaviour explain drift
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network incidents maps store_reviews decisions review review_widget exports
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network dates merging incidents maps store_reviews decisions review review_widget exports
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \

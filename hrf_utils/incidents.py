@@ -1,17 +1,26 @@
-"""From posts with a label to incidents with a place and a date."""
+"""What an incident is: posts with a label and a place, dated and merged, become one row with a title."""
 
 import hashlib
+import json
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from hrf_utils import merging
+from hrf_utils.dates import event_date
+from hrf_utils.merging import HISTORY
 from hrf_utils.places import Place, coordinates, locate
 from hrf_utils.tasks import Task
-from hrf_utils.text import canonical, components, near_duplicates
+from hrf_utils.text import canonical
 
-DAYS_APART = 3
-"""Posts about one city so many days after the first of them are taken for the same incident."""
+REPRESENTATIVES = 3
+"""Posts named for an incident: as many as a reader would open."""
+LEVEL = 0.90
+"""How sure the range of an incident's label is."""
+FAINT = 0.05
+"""A lower chance that a text tells of a rank is no support for it; many such chances would add up to one."""
+_PRECISIONS = ("day", "week", "month", "year")
 
 
 def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -24,11 +33,12 @@ def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame)
     ----------
     posts : posts with ``dataset``, ``id`` and ``text``
     labels : one row a labelled post, with ``dataset``, ``id``, ``text``, ``label``
-    predictions : ``id``, ``label``, ``confidence`` for posts without a label
+    predictions : ``id``, ``label``, ``confidence`` and p0 … p(K-1) for posts without a label
 
     Returns
     -------
-    `posts` with ``label``, ``confidence`` (1 for a person's) and ``decided_by``.
+    `posts` with ``label``, ``confidence`` (1 for a person's), ``decided_by``, and the chances p0 … p(K-1) where the
+    model decided.
     """
     by_id = labels.set_index(["dataset", "id"])["label"]
     by_text = labels.assign(key=labels["text"].map(canonical)).groupby("key")["label"].max()
@@ -40,7 +50,8 @@ def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame)
         decided_by=np.where(human.notna(), "person", "model"),
         label=human.fillna(posts["id"].map(said["label"])),
         confidence=np.where(human.notna(), 1.0, posts["id"].map(said["confidence"])))
-    return table.dropna(subset=["label"]).astype({"label": int, "confidence": float})
+    chances = said.filter(regex=r"^p\d+$").reindex(table["id"]).set_axis(table.index).where(human.isna())
+    return table.join(chances).dropna(subset=["label"]).astype({"label": int, "confidence": float})
 
 
 def place_all(posts: pd.DataFrame) -> pd.DataFrame:
@@ -53,30 +64,23 @@ def place_all(posts: pd.DataFrame) -> pd.DataFrame:
     return posts.drop(columns=["city", "state", "country"]).join(fields)
 
 
-def merge(posts: pd.DataFrame, links: pd.DataFrame | None = None) -> np.ndarray:
-    """Which posts tell of the same incident: incident number of each row, shape (n,).
+def date_all(posts: pd.DataFrame) -> pd.DataFrame:
+    """Date each post's event by its words: adds ``event_date`` and ``date_precision``, empty where they say nothing.
 
-    Near-duplicate texts are one incident unless they name different cities, and so are posts about
-    the same city (as their text says) with the same label that come at most `DAYS_APART` days after
-    the first of them. Posts that `links` (``a``, ``b``, ``same``) joins are one incident, too.
+    Precision is ``day``, ``week`` (the date is its Monday), ``month`` or ``year`` (its first day). When the post was
+    written stays apart, in ``created_at``.
     """
-    told = posts["city"].notna() & ~posts["place_method"].str.startswith("author")
-    city = (posts["city"].fillna("") + "|" + posts["state"].fillna("")).where(told, "")
-    table = pd.DataFrame({"city": city, "label": posts["label"], "at": posts["created_at"],
-                          "copy": near_duplicates(posts["text"])}).reset_index(drop=True)
-    first_copy = table.reset_index().groupby(["copy", "city"])["index"].transform("first")
-    pairs = [np.column_stack([table.index, first_copy])]
-    for _, rows in table[(table["city"] != "") & table["at"].notna()].groupby(["city", "label"]):
-        start = None
-        for row, at in rows["at"].sort_values(kind="stable").items():
-            if start is None or at - table["at"][start] > pd.Timedelta(days=DAYS_APART):
-                start = row
-            pairs.append(np.array([[row, start]]))
-    if links is not None:
-        row_of = pd.Series(range(len(posts)), posts["id"])
-        joined = links[links["same"].astype(bool) & links["a"].isin(row_of.index) & links["b"].isin(row_of.index)]
-        pairs.append(np.column_stack([joined["a"].map(row_of), joined["b"].map(row_of)]))
-    return components(len(posts), np.concatenate(pairs).astype(int))
+    found = [None if pd.isna(at) else event_date(text, at)
+             for text, at in zip(posts["text"], posts["created_at"], strict=True)]
+    parts = {"event_date": [one and one.date for one in found],
+             "date_precision": [one.precision if one else "" for one in found]}
+    return posts.assign(**{name: pd.Series(part, posts.index, dtype=object) for name, part in parts.items()})
+
+
+def merge(posts: pd.DataFrame, links: pd.DataFrame | None = None) -> np.ndarray:
+    """Which posts tell of the same incident: incident number of each row, shape (n,); see `merging.link`."""
+    dated = posts if "event_date" in posts else date_all(posts)
+    return merging.link(dated, links)["number"].to_numpy()
 
 
 def build(posts: pd.DataFrame, task: Task, model: str,
@@ -85,43 +89,141 @@ def build(posts: pd.DataFrame, task: Task, model: str,
 
     Parameters
     ----------
-    posts : located posts with a positive ``label``
+    posts : located posts with a positive ``label``; dated here if they are not
     model : name of the run that decided where no person did
+    links : pairs of posts that a person put together or parted, as `merging.link` takes them
 
     Returns
     -------
-    incidents : one row each: the highest label of its posts, the most confident post's place and
-        id, the earliest date; the id is a digest of its earliest post's
+    incidents : one row each; the id is a digest of its earliest post's. ``label`` with ``label_low`` and
+        ``label_high`` is what `ranks` finds; the date is the one that its posts name most exactly, then most often,
+        else that of its earliest post (``date_precision`` is ``post`` then); the place is the one that is told rather
+        than an author's home, then most exact, then most often; ``representatives`` are the ids of its most central
+        posts, as JSON.
     members : ``incident_id`` and ``id``
+
+    Raises
+    ------
+    InputError
+        If links contradict each other.
     """
-    posts = posts.assign(number=merge(posts, links)).sort_values(["created_at", "id"])
+    posts = posts if "event_date" in posts else date_all(posts)
+    posts = posts.join(merging.link(posts, links)).sort_values(["created_at", "id"])
     first = (posts["dataset"] + "/" + posts["id"]).groupby(posts["number"]).first()
     ids = first.map(lambda post: hashlib.sha256(f"{task.name} {post}".encode()).hexdigest()[:12])
     posts["incident_id"] = posts["number"].map(ids)
-    counts = posts.groupby("incident_id").agg(posts=("id", "size"), incident_date=("created_at", "min"))
-    known = posts.assign(known=posts["city"].notna() * 2 + posts["state"].notna())
-    best = known.sort_values(["label", "known", "confidence"], kind="stable") \
-        .drop_duplicates("incident_id", keep="last").set_index("incident_id").join(counts)
-    best = best.reset_index()
-    points = [coordinates(Place(*row)) or (None, None)
-              for row in best[["city", "state", "country"]].replace({np.nan: None}).to_numpy()]
-    where = best["city"].fillna("") + np.where(best["city"].notna() & best["state"].notna(), ", ", "") \
-        + best["state"].fillna("")
-    where = where.where(where != "", best["country"].fillna("a place unknown"))
-    names = best["label"].map(dict(enumerate(task.names)))
-    incidents = best[["incident_id", "label", "confidence", "decided_by", "posts", "place_method"]].assign(
-        incident_date=pd.to_datetime(best["incident_date"]).dt.date, tweet_id=best["id"],
-        user_name=best["author"], title=names + " in " + where, description="", status="pending",
-        lat=[point[0] for point in points], long=[point[1] for point in points], model=model,
-        tags=names, src=best["dataset"].astype(str) + "/" + best["id"],
-        **{name: best[name].fillna("") for name in ("city", "state", "country")})
+    by_person = posts["decided_by"] == "person"
+    texts = posts.assign(model_only=~by_person).sort_values("model_only", kind="stable") \
+        .drop_duplicates(["incident_id", "copy"]).sort_values(["created_at", "id"])
+    found = ranks(texts, task).join([_dates(texts), _places(texts), _central(texts)])
+    found = found.join(posts.groupby("incident_id").agg(posts=("id", "size"), first_post=("created_at", "min")))
+    highest = posts["label"].where(by_person).groupby(posts["incident_id"]).max().reindex(found.index)
+    found["first_post"] = pd.to_datetime(found["first_post"]).dt.date
+    unnamed = found["date_precision"].isna()
+    found["incident_date"] = found["incident_date"].where(~unnamed, found["first_post"])
+    found["date_precision"] = found["date_precision"].where(~unnamed, np.where(found["first_post"].isna(), "", "post"))
+    points = [coordinates(Place(*(part or None for part in row))) or (None, None)
+              for row in found[["city", "state", "country"]].to_numpy()]
+    names = found["label"].map(dict(enumerate(task.names)))
+    where = [", ".join(part for part in (city, state) if part) or country or "a place unknown"
+             for city, state, country in found[["city", "state", "country"]].to_numpy()]
+    when = [_when(day, precision) for day, precision in found[["incident_date", "date_precision"]].to_numpy()]
+    titles = [f"{name} in {place}{day}" for name, place, day in zip(names, where, when, strict=True)]
+    incidents = found.reset_index().assign(
+        decided_by=np.where(highest >= found["label"], "person", "model"), title=titles, tags=names.to_numpy(),
+        description="", status="pending", model=model, lat=[point[0] for point in points],
+        long=[point[1] for point in points])
     return incidents, posts[["incident_id", "id"]]
 
 
+def ranks(texts: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """The highest rank that is well supported in each incident, and how sure that is.
+
+    A text truly tells of some rank; the model's calibrated chances say of which, and a person's label settles it. The
+    highest rank of an incident is then a random variable: at least one of its texts tells of rank k or higher with
+    chance 1 - product(1 - chance of each). ``label`` is its median (the highest rank that is at least as likely told
+    as not), ``label_low`` and ``label_high`` bound it at `LEVEL`, and ``confidence`` is the chance that at least one
+    text tells of ``label`` or higher. This takes the model's errors on different texts to be independent of each
+    other, which they are not quite: texts on one incident share their words, so the truth is less sure than it says.
+    Copies count once. It is about what is told, not about what happened.
+
+    Parameters
+    ----------
+    texts : one row a text, with ``incident_id``, ``label``, ``confidence``, and p0 … p(K-1) unless a person decided;
+        where there are no chances, the rest of the confidence goes to label 0
+    """
+    count = len(task.labels)
+    chances = texts.reindex(columns=[f"p{k}" for k in range(count)]).to_numpy(float, copy=True)
+    bare = np.isnan(chances).any(axis=1)
+    chances[bare] = 0
+    chances[np.flatnonzero(bare), texts["label"][bare]] = texts["confidence"][bare]
+    chances[bare, 0] += 1 - texts["confidence"][bare]
+    reaches = chances[:, ::-1].cumsum(axis=1)[:, ::-1]
+    reaches = np.where(reaches < FAINT, 0, np.clip(reaches, 0, 1 - 1e-9))
+    missed = pd.DataFrame(np.log1p(-reaches), index=texts.index).groupby(texts["incident_id"]).sum()
+    told = 1 - np.exp(missed.to_numpy())
+    tail = (1 - LEVEL) / 2
+    median, low, high = ((told >= level).sum(axis=1) - 1 for level in (0.5, 1 - tail, tail))
+    given = texts.groupby("incident_id")["label"].min().to_numpy()  # an incident has a positive label
+    label = np.where(np.isin(median, task.positive), median, given).astype(int)
+    return pd.DataFrame({"label": label, "label_low": np.minimum(low, label), "label_high": np.maximum(high, label),
+                         "confidence": told[np.arange(len(told)), label]}, index=missed.index)
+
+
+def _dates(texts: pd.DataFrame) -> pd.DataFrame:
+    """The event date of each incident that its texts name most exactly, then most often, then the earliest."""
+    said = texts[texts["date_precision"] != ""]
+    said = said.assign(rough=said["date_precision"].map(_PRECISIONS.index))
+    votes = said.groupby(["incident_id", "rough", "event_date", "date_precision"]).size().rename("votes").reset_index()
+    best = votes.sort_values(["rough", "votes", "event_date"], ascending=[True, False, True]) \
+        .drop_duplicates("incident_id").set_index("incident_id")
+    return best[["event_date", "date_precision"]].rename(columns={"event_date": "incident_date"})
+
+
+def _places(texts: pd.DataFrame) -> pd.DataFrame:
+    """The place of each incident that is told rather than an author's home, most exact, and most often."""
+    names = ["city", "state", "country"]
+    table = texts.assign(**{name: texts[name].fillna("") for name in names},
+                         told=~texts["place_method"].str.startswith("author"))
+    table["exact"] = (table[names] != "").sum(axis=1)
+    votes = table.groupby(["incident_id", *names, "told", "exact"], sort=False) \
+        .agg(votes=("id", "size"), place_method=("place_method", "first")).reset_index()
+    votes["told"] &= votes["exact"] > 0
+    best = votes.sort_values(["told", "exact", "votes"], ascending=False, kind="stable").drop_duplicates("incident_id")
+    return best.set_index("incident_id")[[*names, "place_method"]]
+
+
+def _central(texts: pd.DataFrame) -> pd.DataFrame:
+    """The ids of each incident's most central texts, and what the store says of the first of them."""
+    best = texts.sort_values("central", ascending=False, kind="stable")
+    named = best.groupby("incident_id")["id"].agg(lambda ids: json.dumps(ids.head(REPRESENTATIVES).tolist()))
+    shown = best.drop_duplicates("incident_id").set_index("incident_id")
+    return pd.DataFrame({"representatives": named, "tweet_id": shown["id"], "user_name": shown["author"],
+                         "src": shown["dataset"].astype(str) + "/" + shown["id"]})
+
+
+def _when(day: object, precision: str) -> str:
+    """A date as a title ends with it, no more exact than it is known."""
+    if pd.isna(day):
+        return ""
+    whole = f"{day.day} {day:%B %Y}"
+    return ", " + {"week": f"week of {whole}", "month": f"{day:%B %Y}", "year": f"{day:%Y}",
+                   "post": f"posted {whole}"}.get(precision, whole)
+
+
+def history(incidents: pd.DataFrame) -> pd.Series:
+    """Which incidents were first told of long (`HISTORY`) after they happened."""
+    return pd.to_datetime(incidents["first_post"]) - pd.to_datetime(incidents["incident_date"]) > HISTORY
+
+
 def weekly(incidents: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Incidents a week (its Monday) by label; a week without any has a row of zeros."""
-    weeks = pd.to_datetime(incidents["incident_date"]).dt.to_period("W").dt.start_time
-    table = incidents.groupby([weeks, "label"]).size().unstack(fill_value=0)
+    """Incidents a week (its Monday) by label; a week without any has a row of zeros.
+
+    Left out is what has no week: incidents of which only the month or year is known, and `history`.
+    """
+    recent = incidents[~incidents["date_precision"].isin(["month", "year"]) & ~history(incidents)]
+    weeks = pd.to_datetime(recent["incident_date"]).dt.to_period("W").dt.start_time
+    table = recent.groupby([weeks, "label"]).size().unstack(fill_value=0)
     if len(table):
         table = table.reindex(pd.date_range(table.index.min(), table.index.max(), freq="7D"), fill_value=0)
     return table.reindex(columns=task.positive, fill_value=0).rename_axis("week")

@@ -76,7 +76,9 @@ incidents = sa.Table(
     sa.Column("lat", sa.Float), sa.Column("long", sa.Float), _text("place_method"),
     sa.Column("label", sa.Integer, nullable=False), sa.Column("confidence", sa.Float, nullable=False),
     _text("decided_by"), _text("status"), _text("tags"), _text("src"),
-    sa.Column("posts", sa.Integer, nullable=False), _text("model"), _text("review"), _text("built"))
+    sa.Column("posts", sa.Integer, nullable=False), _text("model"), _text("review"), _text("built"),
+    _text("date_precision"), sa.Column("first_post", sa.Date), sa.Column("label_low", sa.Integer),
+    sa.Column("label_high", sa.Integer), _text("representatives"))
 
 incident_posts = sa.Table(
     "incident_posts", _tables, _key("task"), _key("dataset"), _key("incident_id"), _key("id"),

@@ -211,13 +211,13 @@ class Store:
             for table in (schema.posts, schema.versions):
                 for here in _of_each(table, posts):
                     connection.execute(sa.delete(table).where(here))
-            told = sa.exists().where(members.task == t.task, members.dataset == t.dataset,
-                                     members.incident_id == t.incident_id)
-            connection.execute(sa.delete(schema.incidents).where(~told))
-            shown = sa.exists().where(members.task == t.task, members.dataset == t.dataset,
-                                      members.incident_id == t.incident_id, members.id == t.tweet_id)
+            own = (members.task == t.task, members.dataset == t.dataset, members.incident_id == t.incident_id)
+            connection.execute(sa.delete(schema.incidents).where(~sa.exists().where(*own)))
+            shown = sa.exists().where(*own, members.id == t.tweet_id)
             connection.execute(sa.update(schema.incidents).where(~shown).values(
                 tweet_id="", user_name="", description="", src=""))
+            kept = sa.select(sa.func.count()).where(*own).scalar_subquery()
+            connection.execute(sa.update(schema.incidents).where(kept < t.posts).values(representatives="[]"))
             if pages is not None:
                 _delete_pages(connection, pages.to_dict("records"))
             if also:

@@ -109,7 +109,7 @@ def test_rooms_import_only_downward():
               ["sources"], ["x_search", "bluesky", "review_widget"],
               ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards", "review", "exports"],
-              ["network", "confidence", "drift", "explain", "figures", "maps", "decisions", "store_reviews",
+              ["network", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions", "store_reviews",
                "store_publish"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
               ["files", "text", "intervals", "dates"], ["settings"]]
