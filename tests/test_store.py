@@ -172,7 +172,7 @@ def test_a_later_schema_version_is_refused(db_url):
     Store.open(db_url)
     with Store.open(db_url).engine.begin() as connection:
         connection.execute(schema.meta.update().where(schema.meta.c.name == "schema_version").values(value="99"))
-    with pytest.raises(InputError, match="schema version 99, this code needs 3"):
+    with pytest.raises(InputError, match="schema version 99, this code needs 4"):
         Store.open(db_url)
 
 
