@@ -67,8 +67,9 @@ labels = sa.Table(
 label_steps = sa.Table(
     "label_steps", _tables, sa.Column("number", sa.Integer, primary_key=True), _text("task"), _text("dataset"),
     _text("id"), _text("labeler"), _text("action"), sa.Column("label", sa.Integer), _text("origin"),
-    sa.Column("codebook_version", sa.Integer), _text("before"), sa.Column("unsure", sa.Integer, nullable=False, server_default="0"), _text("note"),
-    sa.Column("undoes", sa.Integer), sa.Column("at", sa.DateTime, nullable=False), _of_post())
+    sa.Column("codebook_version", sa.Integer), sa.Column("unsure", sa.Integer, nullable=False, server_default="0"),
+    _text("note"), _text("before"), sa.Column("undoes", sa.Integer), sa.Column("at", sa.DateTime, nullable=False),
+    _of_post())
 
 predictions = sa.Table(
     "predictions", _tables, _key("task"), _key("dataset"), _key("id"), _key("model"),

@@ -36,7 +36,7 @@ class Post(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How it goes: posts labelled in all, posts to go, labels an active hour of today (None at first), active minutes."""
+    """How it goes: posts labelled in all, to go, labels an active hour of today (None at first), active minutes."""
 
     labelled: int
     to_go: int
@@ -82,7 +82,7 @@ class Session:
         others = sorted({*said["id"]} - mine, key=self._chance)
         self._second, self._order = set(), []
         for one in queued:
-            if others and self._chance(f"before {one}") < second_share / (1 - second_share):
+            while others and self._chance(f"place {len(mine) + len(self._order)}") < second_share:
                 self._second.add(others[0])
                 self._order.append(others.pop(0))
             self._order.append(one)

@@ -90,7 +90,7 @@ def _take(connection: sa.Connection, step: dict, label: dict | None) -> bool:
     _wait(connection)
     post = sa.select(schema.posts.c.id).where(_here(schema.posts, step, ("dataset", "id")))
     if connection.scalar(post.with_for_update(read=True, key_share=True)) is None:
-        raise InputError(f"the post {step['id']} is not in the data set {step['dataset']} any more; go on with the next")
+        raise InputError(f"the post {step['id']} is not in the data set {step['dataset']} any more; take the next")
     if label is None:
         connection.execute(schema.label_steps.insert().values(step))
         return True

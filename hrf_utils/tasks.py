@@ -174,7 +174,7 @@ def load(name: str) -> Task:
 def _check_codebook(path: Path, task: Task) -> None:
     for case in task.edge_cases:
         if not {"case", "label"} <= set(case) <= {"case", "label", "since", "match"}:
-            raise InputError(f"{path}: an edge case has a case and a label, may have since and match, and no other field")
+            raise InputError(f"{path}: an edge case has case and label, perhaps since and match, and no other field")
         if isinstance(case["label"], int) and case["label"] not in range(len(task.labels)):
             raise InputError(f"{path}: the edge case {case['case']!r} has the label {case['label']}, which is none of "
                              f"0 to {len(task.labels) - 1}")
@@ -184,8 +184,8 @@ def _check_codebook(path: Path, task: Task) -> None:
     for name, entry in [(x.name, vars(x)) for x in task.labels] + [(case["case"], case) for case in task.edge_cases]:
         since = entry.get("since", 1)
         if not isinstance(since, int) or not 1 <= since <= task.codebook_version:
-            raise InputError(f"{path}: {name!r} has since: {since}, which is no version from 1 to the codebook_version, "
-                             f"{task.codebook_version}; raise that with every edit")
+            raise InputError(f"{path}: {name!r} has since: {since}, which is no version from 1 to the "
+                             f"codebook_version, {task.codebook_version}; raise that with every edit")
         examples = entry.get("examples", ())
         if isinstance(examples, str) or not all(isinstance(example, str) for example in examples):
             raise InputError(f"{path}: the examples of {name!r} are not a list of texts")

@@ -56,18 +56,17 @@ function render({ model, el: place }) {
   }
 
   function explain(number) {
-    hint.replaceChildren();
+    const list = el("ul");
     if (number === null) {
-      hint.append(el("p", { class: "quiet" }, "Point at a label, or Tab to it, to read what it means."));
-      return;
+      for (const one of task.cases.filter((one) => typeof one.label === "string")) list.append(el("li", {}, `${one.case}: ${one.label}`));
+      hint.replaceChildren(el("p", {}, "Point at a label, or Tab to it, to read what it means."), list);
+    } else {
+      const label = task.labels[number];
+      for (const one of task.cases.filter((one) => one.label === number)) list.append(el("li", {}, one.case));
+      for (const example of label.examples) list.append(el("li", { class: "example" }, `“${example}”`));
+      hint.replaceChildren(el("p", {}, el("b", {}, `${number} ${label.name}. `), label.definition), list);
     }
-    const label = task.labels[number], list = el("ul");
-    const cases = task.cases.filter((one) => one.label === number);
-    hint.append(el("p", {}, el("b", {}, `${number} ${label.name}. `), label.definition));
-    for (const example of label.examples) list.append(el("li", {}, "“" + example + "”"));
-    for (const one of cases) list.append(el("li", {}, one.case));
-    for (const one of task.cases) if (typeof one.label === "string") list.append(el("li", { class: "quiet" }, `${one.case}: ${one.label}`));
-    hint.append(list);
+    hint.classList.toggle("quiet", number === null);
   }
 
   function send(message) {
@@ -108,6 +107,11 @@ function render({ model, el: place }) {
 
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.key === "Enter" && event.target.closest("input, button")) { // JupyterLab has a use of its own for it
+      event.preventDefault();
+      if (!event.repeat) (event.target.closest("button") || root.querySelector(".begin")).click();
+      return;
+    }
     if (event.target.closest("textarea, input") || !model.get("state").pace) return;
     const number = /^[0-9]$/.test(event.key) && Number(event.key) < task.labels.length ? Number(event.key) : null;
     const name = KEYS[event.key.toLowerCase()];
@@ -139,7 +143,7 @@ function render({ model, el: place }) {
     if (!counts) return welcome(state);
     if (!root.contains(post)) {
       const began = root.contains(document.activeElement);
-      root.replaceChildren(el("div", { class: "top" }, question, pace), bar, rest, post, noteBox, labels, tools,
+      root.replaceChildren(question, pace, bar, rest, post, noteBox, labels, tools,
         problem, said, hint, asleep);
       if (began) root.focus();
     }
