@@ -214,9 +214,9 @@ def test_pace_counts_active_time_and_a_break_is_due_after_45_active_minutes(begi
 @pytest.mark.parametrize(("labeler", "share", "says"), [
     ("", 0.1, "give the name"), (" \x00", 0.1, "give the name"), ("File", 0.1, "means something else"),
     ("ann", 1.0, "no share"), ("ann", -0.1, "no share")])
-def test_names_and_shares_that_cannot_be_used_are_refused(begin, labeler, share, says):
+def test_names_and_shares_that_cannot_be_used_are_refused(force, labeler, share, says):
     with pytest.raises(InputError, match=says):
-        begin(labeler, share=share)
+        Session(None, force, "d", some_posts(2)[["id"]], labeler, share)
 
 
 def test_an_unknown_label_or_a_post_that_is_gone_changes_nothing(store, begin):
