@@ -29,7 +29,7 @@ chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
 annex := A2_what_helped A3_queries
 live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study queries replay comply publish
+work := scrape label train performance incidents pipeline study queries exchange replay comply publish
 
 .PHONY: help data $(work) watch lab replay test soak lint notebooks clean FORCE
 
@@ -58,6 +58,7 @@ incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
 replay: ## read pages from X again that could not be read when they came
+exchange: ## take in labels from LABELS_IN, write them to LABELS_OUT (CSV, Label Studio)
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
 publish: ## copy approved incidents to BACKEND_DB_URL, and withdraw those that are approved no more
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
@@ -73,14 +74,14 @@ incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
 queries: $(here)/A3_queries.html
-replay comply publish:
+exchange replay comply publish:
 	@$(do) $@
 endif
 
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
-uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling
+uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling store_labels session widget
 uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training
 uses_4_performance := $(ground) collecting x x_search bluesky sources splits classifier network confidence cards evaluation evidence behaviour explain drift
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study

@@ -140,7 +140,7 @@ def stamp(folder: Path) -> None:
     ``labels``: all that the run learns from or is judged by; ``decisions``: those that people set
     here rather than imported; ``reviews``: the log of reviews; ``model``: the current run's name.
     """
-    from hrf_utils import files, sources, store_reviews, tasks
+    from hrf_utils import files, store_reviews, tasks
     from hrf_utils.store import Store
 
     shown = {"show_text": settings.flag("SHOW_TEXT")}
@@ -148,9 +148,7 @@ def stamp(folder: Path) -> None:
     task = tasks.load(settings.get("TASK"))
     current = settings.data_path("models", task.name, "current")
     stamps["model"] = current.read_text(encoding="utf8") if current.exists() else ""
-    collected = sources.open_source(settings.get("SOURCE"), task, settings.get("POSTS")).dataset
-    paths = task.label_files(settings.get("LABELS"), settings.get("TEST"))
-    names = sorted({collected, *(files.dataset_name(path) for path in paths if path)})
+    collected, names = _datasets(task)
     store = Store.open()
     stamps["posts"] = store.posts_digest(collected)
     stamps["labels"] = store.labels_digest(task.name, names)
@@ -161,6 +159,15 @@ def stamp(folder: Path) -> None:
         if not path.exists() or path.read_text(encoding="utf8") != digest:
             with files.whole(path) as temporary:
                 temporary.write_text(digest, encoding="utf8")
+
+
+def _datasets(task: object) -> tuple[str, list[str]]:
+    """The data set collected from, and all whose labels count in this run."""
+    from hrf_utils import files, sources
+
+    collected = sources.open_source(settings.get("SOURCE"), task, settings.get("POSTS")).dataset
+    paths = task.label_files(settings.get("LABELS"), settings.get("TEST"))
+    return collected, sorted({collected, *(files.dataset_name(path) for path in paths if path)})
 
 
 def inputs_sha256(chapter: str) -> str:
@@ -243,6 +250,32 @@ def publish() -> None:
           f"withdrawn. They come from {done.dataset or 'no data set, as there are none yet'}.")
 
 
+def exchange() -> None:
+    """Take in the labels of the files in ``LABELS_IN``, then write those of this run to ``LABELS_OUT``."""
+    import pandas as pd
+
+    from hrf_utils import exchange, tasks
+    from hrf_utils.store import Store
+
+    came, out = shlex.split(settings.get("LABELS_IN")), settings.get("LABELS_OUT")
+    if not came and not out:
+        raise InputError("name files to take in, LABELS_IN=…, or a file to write, LABELS_OUT=…")
+    store, task = Store.open(), tasks.load(settings.get("TASK"))
+    collected, names = _datasets(task)
+    if came:
+        held, news = exchange.read(store, task, collected, came)
+        print(f"{held:,} labels came in; {news:,} of them are new here, or other than before.")
+        settings.data_path("stamps", task.name, "decisions").unlink(missing_ok=True)  # chapter 2 is to show them
+    if out:
+        path = settings.data_path("labels", f"queue-{task.name}.csv")
+        queue = pd.read_csv(path, dtype=str) if path.exists() else pd.DataFrame({"id": []}, dtype=str)
+        given, waiting = exchange.write(store, task, names, queue.assign(dataset=collected), out)
+        print(f"{out}: {given:,} labels, {waiting:,} posts of the queue to be labelled.")
+
+
+_COMMANDS = {work.__name__: work for work in (exchange, replay, comply, publish)}
+
+
 def hold(path: Path, command: list[str]) -> int:
     """Run a command while holding the lock in `path`; a second caller waits and says so.
 
@@ -275,9 +308,8 @@ def main() -> int:
         for place in places:
             command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
     commands.add_parser("refresh").add_argument("chapters", nargs="+")
-    commands.add_parser("replay")
-    commands.add_parser("comply")
-    commands.add_parser("publish")
+    for name in _COMMANDS:
+        commands.add_parser(name)
     commands.add_parser("keep").add_argument("notebook", type=Path)
     lock = commands.add_parser("hold")
     lock.add_argument("path", type=Path)
@@ -294,8 +326,8 @@ def main() -> int:
             keep(options.notebook)
         elif options.command == "stamp":
             stamp(options.out)
-        elif options.command in {"replay", "comply", "publish"}:
-            {"replay": replay, "comply": comply, "publish": publish}[options.command]()
+        elif options.command in _COMMANDS:
+            _COMMANDS[options.command]()
         else:
             from hrf_utils import reports
             if options.command == "page":

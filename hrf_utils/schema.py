@@ -62,7 +62,15 @@ labels = sa.Table(
     sa.Column("label", sa.Integer, nullable=False), _text("origin"),
     sa.Column("codebook_version", sa.Integer, nullable=False),
     sa.Column("labelled_at", sa.DateTime, nullable=False),
-    sa.Column("weight", sa.Float, nullable=False, server_default="1"), _of_post())
+    sa.Column("weight", sa.Float, nullable=False, server_default="1"),
+    sa.Column("unsure", sa.Integer, nullable=False, server_default="0"), _text("note"), _of_post())
+
+label_steps = sa.Table(
+    "label_steps", _tables, sa.Column("number", sa.Integer, primary_key=True), _text("task"), _text("dataset"),
+    _text("id"), _text("labeler"), _text("action"), sa.Column("label", sa.Integer), _text("origin"),
+    sa.Column("codebook_version", sa.Integer), sa.Column("unsure", sa.Integer, nullable=False, server_default="0"),
+    _text("note"), _text("before"), sa.Column("undoes", sa.Integer), sa.Column("at", sa.DateTime, nullable=False),
+    _of_post())
 
 predictions = sa.Table(
     "predictions", _tables, _key("task"), _key("dataset"), _key("id"), _key("model"),

@@ -31,6 +31,8 @@ VARIABLES = {
     "POSTS": Variable("", "posts for SOURCE=file: CSV, JSONL, JSON, parquet or twarc JSONL"),
     "LABELS": Variable("", "labelled CSV to train on; hrf = the public set; empty = starter corpus"),
     "TEST": Variable("", "labelled CSV to use as the frozen test split; empty = made from LABELS"),
+    "LABELS_IN": Variable("", "files of labels for `make exchange` to take in: CSV, or JSON of Label Studio"),
+    "LABELS_OUT": Variable("", "file for `make exchange` to write labels to: .csv, or .json for Label Studio"),
     "ENCODER": Variable("", "minilm | a hub id | a local folder; empty = the task's own"),
     "SEED": Variable("0", "seed of the split and of training"),
     "PARAMS": Variable("", 'other notebook parameters: PARAMS="-p epochs 3 -p batch_size 16"'),

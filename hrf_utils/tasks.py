@@ -16,13 +16,18 @@ FOLDER = ROOT / "data" / "tasks"
 
 @dataclass(frozen=True)
 class Label:
-    """One answer to the task's question; its number is its place in the task file."""
+    """One answer to the task's question; its number is its place in the task file.
+
+    ``since`` is the version of the codebook that last changed what the label means.
+    """
 
     number: int
     name: str
     definition: str
     color: str
     positive: bool
+    examples: tuple[str, ...] = ()
+    since: int = 1
 
 
 @dataclass(frozen=True)
@@ -104,9 +109,37 @@ class Task:
         return answer
 
     def codebook(self) -> pd.DataFrame:
-        """One row a label: number, name, what it means and whether it counts as positive."""
+        """One row a label: number, name, what it means, examples, whether it counts as positive, since when."""
         return pd.DataFrame([{"label": x.number, "name": x.name, "definition": x.definition,
-                              "positive": x.positive} for x in self.labels]).set_index("label")
+                              "examples": " · ".join(x.examples), "positive": x.positive, "since": x.since}
+                             for x in self.labels]).set_index("label")
+
+    def cases(self) -> pd.DataFrame:
+        """One row an edge case: the case, its label (or a rule), and the version that last changed it."""
+        return pd.DataFrame([{"since": 1} | case for case in self.edge_cases], columns=["case", "label", "since"])
+
+    def in_doubt(self, labels: pd.DataFrame) -> pd.DataFrame:
+        """Labels that an edit of the codebook puts in doubt, with ``because``, the entries that changed since.
+
+        A label is in doubt where it was recorded under an older version than that of an entry, and is the entry's
+        label, or the post may be one for it: its text matches the entry's ``match`` or, without one, the keyword
+        rule gives it the entry's label.
+
+        Parameters
+        ----------
+        labels : has ``label``, ``text`` and ``codebook_version``
+        """
+        entries = [{"what": x.name, "label": x.number, "since": x.since} for x in self.labels]
+        entries += [case | {"what": case["case"]} for case in self.edge_cases]
+        oldest = labels["codebook_version"].min() if len(labels) else self.codebook_version
+        changed = [entry for entry in entries if entry.get("since", 1) > oldest]
+        older = labels[labels["codebook_version"] < max((entry["since"] for entry in changed), default=0)]
+        ruled, because = self.keyword_rule(older["text"]), pd.Series("", index=older.index)
+        for entry in changed:
+            fits = older["text"].str.contains(f"(?i:{entry['match']})") if "match" in entry else ruled == entry["label"]
+            hit = (older["codebook_version"] < entry["since"]) & (fits | (older["label"] == entry["label"]))
+            because[hit] = because[hit].where(because[hit] == "", because[hit] + "; ") + entry["what"]
+        return older.assign(because=because)[because != ""]
 
 
 def load(name: str) -> Task:
@@ -129,11 +162,31 @@ def load(name: str) -> Task:
         raise InputError(f"{path}: {str(error).replace('Task.__init__() ', '')}") from error
     if len(labels) < 2 or not 0 < len(task.positive) < len(labels):
         raise InputError(f"{path}: a task needs two or more labels, some positive and some not")
-    if any(set(case) != {"case", "label"} for case in task.edge_cases):
-        raise InputError(f"{path}: an edge case has a case and a label, and no other field")
-    for pattern in (p for patterns in (task.patterns or {}).values() for p in patterns):
+    _check_codebook(path, task)
+    matches = [[case["match"]] for case in task.edge_cases if "match" in case]
+    for pattern in (p for patterns in [*(task.patterns or {}).values(), *matches] for p in patterns):
         try:
             re.compile(pattern)
         except re.error as error:
             raise InputError(f"{path}: the pattern {pattern!r} is no regular expression") from error
     return task
+
+
+def _check_codebook(path: Path, task: Task) -> None:
+    for case in task.edge_cases:
+        if not {"case", "label"} <= set(case) <= {"case", "label", "since", "match"}:
+            raise InputError(f"{path}: an edge case has case and label, perhaps since and match, and no other field")
+        if isinstance(case["label"], int) and case["label"] not in range(len(task.labels)):
+            raise InputError(f"{path}: the edge case {case['case']!r} has the label {case['label']}, which is none of "
+                             f"0 to {len(task.labels) - 1}")
+        if isinstance(case["label"], str) and "match" not in case:
+            raise InputError(f"{path}: the edge case {case['case']!r} has a rule for a label; give a match, a regular "
+                             "expression for the texts that it is about")
+    for name, entry in [(x.name, vars(x)) for x in task.labels] + [(case["case"], case) for case in task.edge_cases]:
+        since = entry.get("since", 1)
+        if not isinstance(since, int) or not 1 <= since <= task.codebook_version:
+            raise InputError(f"{path}: {name!r} has since: {since}, which is no version from 1 to the "
+                             f"codebook_version, {task.codebook_version}; raise that with every edit")
+        examples = entry.get("examples", ())
+        if isinstance(examples, str) or not all(isinstance(example, str) for example in examples):
+            raise InputError(f"{path}: the examples of {name!r} are not a list of texts")

@@ -35,3 +35,49 @@ def test_bad_task_files_are_named(tmp_path, monkeypatch, text, says):
     with pytest.raises(InputError, match=says) as error:
         tasks.load("bad")
     assert "bad.yml" in str(error.value)
+
+
+LABELS = """title: t
+question: q
+codebook_version: 3
+labels:
+- {name: a, definition: b, color: c, positive: true, examples: [one, two], since: 2}
+- {name: b, definition: b, color: c, positive: false}
+patterns: {1: [bee]}
+edge_cases:
+"""
+
+
+@pytest.mark.parametrize(("cases", "says"), [
+    ("- {case: x}", "has case and label"), ("- {case: x, label: 1, typo: 2}", "has case and label"),
+    ("- {case: x, label: 2}", "none of 0 to 1"), ("- {case: x, label: as b}", "give a match"),
+    ("- {case: x, label: 1, match: '('}", "no regular expression"),
+    ("- {case: x, label: 1, since: 4}", "no version from 1"),
+    ("- {case: x, label: 1, since: soon}", "no version from 1")])
+def test_a_bad_codebook_entry_is_named(tmp_path, monkeypatch, cases, says):
+    monkeypatch.setattr(tasks, "FOLDER", tmp_path)
+    (tmp_path / "bad.yml").write_text(LABELS + cases)
+    with pytest.raises(InputError, match=says):
+        tasks.load("bad")
+    (tmp_path / "bad.yml").write_text(LABELS.replace("[one, two]", "one") + "- {case: x, label: 1}")
+    with pytest.raises(InputError, match="not a list of texts"):
+        tasks.load("bad")
+
+
+def test_an_edit_of_the_codebook_puts_older_labels_in_doubt(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "FOLDER", tmp_path)
+    cases = ("case: new, label: 1, since: 3", "case: told, label: as b, since: 3, match: cat", "case: old, label: 1")
+    (tmp_path / "t.yml").write_text(LABELS + "\n".join(f"- {{{case}}}" for case in cases))
+    task = tasks.load("t")
+    labels = pd.DataFrame([(0, "x", 1), (1, "x", 2), (0, "x", 2), (0, "a bee", 2), (0, "a Cat", 2), (0, "a bee", 3)],
+                          columns=["label", "text", "codebook_version"])
+    assert task.in_doubt(labels)["because"].to_dict() == {0: "a", 1: "new", 3: "new", 4: "told"}
+    assert task.in_doubt(labels.tail(1)).empty and task.in_doubt(labels.head(0)).empty
+    assert task.cases()["since"].tolist() == [3, 3, 1] and task.codebook()["examples"].tolist() == ["one · two", ""]
+
+
+def test_every_label_has_examples_that_its_task_would_not_contradict(force):
+    for task in (force, tasks.load("threat")):
+        assert all(len(label.examples) >= 2 for label in task.labels)
+        starter = set(pd.read_csv(task.starter, dtype=str)["text"])
+        assert not starter & {example for label in task.labels for example in label.examples}
