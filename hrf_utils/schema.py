@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from hrf_utils.settings import InputError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _tables = sa.MetaData()
 
 
@@ -61,7 +61,8 @@ labels = sa.Table(
     "labels", _tables, _key("task"), _key("dataset"), _key("id"), _key("labeler"),
     sa.Column("label", sa.Integer, nullable=False), _text("origin"),
     sa.Column("codebook_version", sa.Integer, nullable=False),
-    sa.Column("labelled_at", sa.DateTime, nullable=False), _of_post())
+    sa.Column("labelled_at", sa.DateTime, nullable=False),
+    sa.Column("unsure", sa.Integer, nullable=False, server_default="0"), _text("note"), _of_post())
 
 predictions = sa.Table(
     "predictions", _tables, _key("task"), _key("dataset"), _key("id"), _key("model"),

@@ -76,7 +76,7 @@ def imports_of(source):
     return found
 
 
-@pytest.mark.parametrize("chapter", [*CHAPTERS, "A2_what_helped", "A3_queries"])
+@pytest.mark.parametrize("chapter", [*CHAPTERS, "A2_what_helped", "A3_queries", "A4_active_learning"])
 def test_every_module_a_chapter_imports_is_a_prerequisite(chapter):
     makefile = (ROOT / "Makefile").read_text()
     ground = re.search(r"^ground := (.*)", makefile, re.M)[1].split()
@@ -105,9 +105,9 @@ def test_every_library_imported_is_pinned():
 
 
 def test_rooms_import_only_downward():
-    floors = [["pipeline", "study", "watch"], ["variants", "compliance"], ["training", "evidence", "reports"],
+    floors = [["pipeline", "study", "active", "watch"], ["variants", "compliance"], ["training", "evidence", "reports"],
               ["sources"], ["x_search", "bluesky"],
-              ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
+              ["x", "collecting", "policies", "labeling", "agreement", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards"],
               ["network", "confidence", "drift", "explain", "figures", "maps"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
