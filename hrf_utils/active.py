@@ -27,7 +27,7 @@ def rare(rows: pd.DataFrame, task: Task) -> list[int]:
     return [k for k in task.positive if share.get(k, 0) < 1 / len(task.labels)] or task.positive
 
 
-def replay(rows: pd.DataFrame, task: Task, seed: int, mix: str, batch: int, most: int, against: int) -> pd.DataFrame:
+def replay(rows: pd.DataFrame, task: Task, seed: int, mix: str, step: int, most: int, against: int) -> pd.DataFrame:
     """Reveal labels batch by batch, and judge a cheap model of them on rows apart.
 
     A fifth of the rows, related ones together, judges; the rest is what could be labelled. One labeler takes posts in
@@ -59,30 +59,31 @@ def replay(rows: pd.DataFrame, task: Task, seed: int, mix: str, batch: int, most
         return {"way": way, "labels": len(learn), "rare": int(learn["label"].isin(sought).sum()),
                 "macro_f1": f1_score(judging["label"], said, average="macro")}
 
-    counts = range(START, most + 1, batch)
+    counts = range(START, most + 1, step)
     answer = [judge(RANDOM, shuffled.head(count)) for count in sorted({*counts, against})]
     done = shuffled.head(START)
-    for _ in counts:
-        answer.append(judge(QUEUE, done))
-        asked = labeling.queue(shuffled, done, task, batch, mix)["id"]
+    answer.append(judge(QUEUE, done))
+    for _ in counts[1:]:
+        asked = labeling.queue(shuffled, done, task, step, mix)["id"]
         done = pd.concat([done, shuffled[shuffled["id"].isin(asked)]], ignore_index=True)
+        answer.append(judge(QUEUE, done))
     return pd.DataFrame(answer)
 
 
-def replays(rows: pd.DataFrame, task: Task, seeds: range, mix: str, batch: int, most: int,
+def replays(rows: pd.DataFrame, task: Task, seeds: range, mix: str, step: int, most: int,
             against: int) -> pd.DataFrame:
     """`replay` for several seeds, with their ``seed``, two at a time; those that were kept are read."""
     with ProcessPoolExecutor(2) as pool:
-        return pd.concat(pool.map(partial(_kept, rows, task, mix, batch, most, against), seeds), ignore_index=True)
+        return pd.concat(pool.map(partial(_kept, rows, task, mix, step, most, against), seeds), ignore_index=True)
 
 
-def _kept(rows: pd.DataFrame, task: Task, mix: str, batch: int, most: int, against: int, seed: int) -> pd.DataFrame:
-    facts = [files.frame_sha256(rows[["id", "text", "label"]]), mix, batch, most, against, seed,
+def _kept(rows: pd.DataFrame, task: Task, mix: str, step: int, most: int, against: int, seed: int) -> pd.DataFrame:
+    facts = [files.frame_sha256(rows[["id", "text", "label"]]), mix, step, most, against, seed,
              *(files.sha256(module.__file__) for module in (labeling, evaluation))]
     path = settings.data_path("studies", task.name, f"active-{files.text_sha256(str(facts))[:12]}.csv")
     if not path.exists():
         with files.whole(path) as temporary:
-            replay(rows, task, seed, mix, batch, most, against).to_csv(temporary, index=False)
+            replay(rows, task, seed, mix, step, most, against).to_csv(temporary, index=False)
     return pd.read_csv(path).assign(seed=seed)
 
 
@@ -117,7 +118,7 @@ def needed(runs: pd.DataFrame, draws: int = 2000) -> dict[str, object]:
 def _first_at(mean: np.ndarray, aim: float, grid: np.ndarray) -> float:
     above = np.flatnonzero(mean >= aim)
     if not len(above):
-        return 2 * grid[-1] - grid[-2]
+        return float(grid[-1] + np.diff(grid, prepend=0)[-1])
     at = above[0]
     return float(grid[0] if at == 0 else np.interp(aim, mean[at - 1:at + 1], grid[at - 1:at + 1]))
 
