@@ -75,8 +75,8 @@ def test_copies_are_queued_once_and_not_if_labelled(posts, labels, force):
     assert plain.is_unique and len(got) == 300 and not set(plain) & set(posts["id"].head(100))
 
 
-@pytest.mark.parametrize("mix", ["uncertain 0.5", "rare 1, unsure 0", "rare", "rare 2, audit -1", "", "rare x", "rare nan",
-                                 "audit 0.5, audit 0.5", "rare 0.5 audit 0.5"])
+@pytest.mark.parametrize("mix", ["uncertain 0.5", "rare 1, unsure 0", "rare", "rare 2, audit -1", "", "rare x",
+                                 "rare nan", "audit 0.5, audit 0.5", "rare 0.5 audit 0.5"])
 def test_a_mix_that_cannot_be_is_one_sentence(mix, posts, labels, force):
     with pytest.raises(InputError, match="must give shares that sum to 1 to some of uncertain, diverse, rare, audit"):
         labeling.queue(posts, labels, force, 10, mix)
