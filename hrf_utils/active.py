@@ -5,6 +5,7 @@ A seed that was replayed is kept below ``data/studies/``, so that a study may be
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -73,7 +74,7 @@ def replay(rows: pd.DataFrame, task: Task, seed: int, mix: str, step: int, most:
 def replays(rows: pd.DataFrame, task: Task, seeds: range, mix: str, step: int, most: int,
             against: int) -> pd.DataFrame:
     """`replay` for several seeds, with their ``seed``, two at a time; those that were kept are read."""
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a fork would copy locks that threads hold
         return pd.concat(pool.map(partial(_kept, rows, task, mix, step, most, against), seeds), ignore_index=True)
 
 
