@@ -26,10 +26,10 @@ reports := $(home)/reports
 here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
-annex := A2_what_helped A3_queries
+annex := A2_what_helped A3_queries A4_active_learning
 live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study queries exchange replay comply publish
+work := scrape label train performance incidents pipeline study queries active exchange replay comply publish
 
 .PHONY: help data $(work) watch lab replay test soak lint notebooks clean FORCE
 
@@ -57,6 +57,7 @@ performance: ## judge the model on the frozen test rows (chapter 4)
 incidents: ## predict, locate and merge: table, map, exports (chapter 5)
 pipeline: ## all five chapters and reports/index.html
 queries: ## which search phrases pay, and what a policy that learns would find (annex A3)
+active: ## how many labels the queue saves against labelling at random (annex A4; half an hour, and may be stopped)
 replay: ## read pages from X again that could not be read when they came
 exchange: ## take in labels from LABELS_IN, write them to LABELS_OUT (CSV, Label Studio)
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
@@ -74,6 +75,7 @@ incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
 queries: $(here)/A3_queries.html
+active: $(here)/A4_active_learning.html
 exchange replay comply publish:
 	@$(do) $@
 endif
@@ -81,11 +83,12 @@ endif
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
-uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling store_labels session widget
+uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling agreement store_labels session widget
 uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training
-uses_4_performance := $(ground) collecting x x_search bluesky sources splits classifier network confidence cards evaluation evidence behaviour explain drift
+uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier network confidence cards evaluation evidence behaviour explain drift
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
+uses_A4_active_learning := $(ground) datasets confidence evaluation evidence labeling agreement active
 uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network dates merging incidents maps store_reviews decisions review review_widget exports
 
 .SECONDEXPANSION:
@@ -104,6 +107,8 @@ $(here)/5_incidents.ipynb: $(stamps)/model $(stamps)/posts $(stamps)/labels $(st
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
 $(here)/A3_queries.ipynb: $(here)/2_label.ipynb $(stamps)/labels
+
+$(here)/A4_active_learning.ipynb: $(here)/2_label.ipynb $(stamps)/labels $(wildcard data/starter/$(task).csv)
 
 # One process looks at all arguments and at the store, and touches only the stamps that changed.
 $(stamps)/fresh: FORCE .venv/ready $(public)

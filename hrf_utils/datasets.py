@@ -12,7 +12,7 @@ from hrf_utils.tasks import Task
 from hrf_utils.text import clean
 
 _LABEL_NAMES = ("label", "labels")
-_SESSION_FIRST = {"review": 2, "session": 1}
+_PRECEDENCE = {"adjudication": 3, "review": 2, "session": 1, "audit": 1}
 
 
 class Labelled(NamedTuple):
@@ -83,6 +83,14 @@ def invented(task: Task, beside: pd.DataFrame) -> pd.DataFrame:
                      ignore_index=True).astype({"label": int})
 
 
+def starter_posts(task: Task) -> pd.DataFrame:
+    """The task's starter corpus with all of its labels: ``id``, ``text`` and ``label``; empty if there is none."""
+    if not task.starter.exists():
+        return pd.DataFrame({"id": [], "text": [], "label": []}).astype({"label": int})
+    table = files.read_table(task.starter)
+    return table.assign(label=table["label"].map(task.number).astype(int))[["id", "text", "label"]]
+
+
 def withheld(ids: pd.Series) -> np.ndarray:
     """Which quarter of a starter corpus comes without its label: by a hash of the id."""
     return pd.util.hash_array(ids.to_numpy(dtype=object)) % 4 == 0
@@ -91,11 +99,17 @@ def withheld(ids: pd.Series) -> np.ndarray:
 def one_label_each(labels: pd.DataFrame) -> pd.DataFrame:
     """One row a post from the store's labels.
 
-    A decision of a reviewer outranks one of a labelling session, and that an imported one; among
-    equals the most frequent label counts, and the higher one where two are as frequent.
+    An adjudicated label outranks a reviewer's, that one of a labelling session or of the audit, and that an
+    imported one. Of several adjudications the last counts; else, among equals, the most frequent label, and
+    the higher one where two are as frequent.
     """
-    rank = labels["origin"].map(_SESSION_FIRST).fillna(0)
-    top = labels[rank == rank.groupby([labels["dataset"], labels["id"]]).transform("max")]
+    post = ["dataset", "id"]
+    rank = labels["origin"].map(_PRECEDENCE).fillna(0)
+    top = labels[rank == rank.groupby([labels[name] for name in post]).transform("max")]
+    final = top[top["origin"] == "adjudication"]
+    if len(final):
+        last = final.sort_values("labelled_at", kind="stable").drop_duplicates(post, keep="last")
+        top = pd.concat([top.drop(final.index), last])
     votes = top.groupby(["dataset", "id", "label"])["labeler"].transform("size")
     chosen = top.assign(votes=votes).sort_values(["dataset", "id", "votes", "label"])
     return chosen.drop_duplicates(["dataset", "id"], keep="last").drop(columns="votes") \

@@ -237,27 +237,31 @@ def _out_of_fold(rows: pd.DataFrame, folds: BaseCrossValidator) -> np.ndarray:
     return predicted
 
 
-def ceiling(labels: pd.DataFrame, draws: int = 1000) -> dict[str, object]:
-    """What repeated texts tell of the labels: how often two agree, and the best that a model could do.
+def ceiling(labels: pd.DataFrame, k: int, draws: int = 1000) -> dict[str, object]:
+    """What texts with several labels tell: how often two agree, and the best that a model could do.
 
     Parameters
     ----------
-    labels : one row a label, with ``text_key`` (equal for copies of one text) and ``label``
+    labels : one row a label that a person gave, with ``text_key`` (equal for a text's copies) and ``label``
+    k : number of labels of the task
 
     Returns
     -------
     dict of ``texts`` (number with two labels or more), ``agreement`` (chance that two labels of a text
-    are the same: the score of a second labeler) and ``accuracy`` (the share of labels that the
-    commonest label of each text gets right). A model sees one answer a text, so that no accuracy above
-    it is to be had on texts like these; with few copies a text it is an optimistic estimate. Intervals
-    resample texts. None where no text repeats.
+    are the same: the accuracy of a second labeler), ``macro_f1`` (a second labeler's, the first one's
+    labels being the truth) and ``accuracy`` (the share of labels that the commonest label of each text
+    gets right). A model sees one answer a text, so that no accuracy above it is to be had on texts like
+    these; with few labels a text it is an optimistic estimate. Intervals resample texts. None where no
+    text has two.
     """
-    counts = labels.groupby(["text_key", "label"]).size().unstack(fill_value=0).to_numpy(float)
+    counts = labels.groupby(["text_key", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=range(k), fill_value=0).to_numpy(float)
     counts = counts[counts.sum(axis=1) > 1]
     if not len(counts):
-        return {"texts": 0, "agreement": None, "accuracy": None}
+        return {"texts": 0, "agreement": None, "macro_f1": None, "accuracy": None}
     copies, top = counts.sum(axis=1), counts.max(axis=1)
-    pairs, same = copies * (copies - 1), (counts * (counts - 1)).sum(axis=1)
     weights = resamples(np.arange(len(counts)), draws)
-    return {"texts": len(counts), "agreement": interval((weights @ same) / (weights @ pairs)),
+    pairs = np.einsum("ti,tj->tij", counts, counts) - counts[:, :, None] * np.eye(k)
+    second = from_confusion(np.tensordot(weights, pairs, 1))
+    return {"texts": len(counts), "agreement": interval(second["accuracy"]), "macro_f1": interval(second["macro_f1"]),
             "accuracy": interval((weights @ top) / (weights @ copies))}

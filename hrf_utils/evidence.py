@@ -211,6 +211,24 @@ def race(shares: dict[str, np.ndarray], posts: np.ndarray) -> None:
     show(figure, f"After {posts[-1]:,} posts, median and middle 95% of {len(runs)} simulations: {'; '.join(texts)}.")
 
 
+def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None:
+    """Macro-F1 by labels, mean and middle 95% of replays; from `active.curves`, the way with the colour last."""
+    figure, (axis,) = canvas(7.6, 3.4)
+    texts, end = [], max(table.columns.max() for table in scores.values())
+    for (way, table), color in zip(scores.items(), (QUIET, ACCENT), strict=True):
+        low, high = np.quantile(table, [0.025, 0.975], axis=0)
+        axis.fill_between(table.columns, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.plot(table.columns, table.mean(), "o-", color=color, linewidth=2, markersize=3.5)
+        axis.annotate(way, (table.columns[-1], table.mean().iloc[-1]), (7, 0), textcoords="offset points", va="center",
+                      color=color, fontweight="bold")
+        texts.append(f"{way} {table.mean().iloc[-1]:.3f} with {table.columns[-1]:,} labels")
+    axis.axhline(goal, color=QUIET, linewidth=1, linestyle="--")
+    axis.annotate(of_goal, (0, goal), (4, 4), textcoords="offset points", xycoords=("axes fraction", "data"),
+                  color=QUIET, fontsize=8.5)
+    axis.set(title="Macro-F1 on posts set aside, by labels given", xlabel="labels", xlim=(0, end * 1.15))
+    show(figure, f"Mean macro-F1 of {len(table)} replays, with the middle 95%: {'; '.join(texts)}.")
+
+
 def slices(table: pd.DataFrame) -> None:
     """Difference in accuracy between a part of the test and the rest; from `evaluation.slices`."""
     if table.empty:

@@ -24,7 +24,7 @@ _FACTS = "application/vnd.hrf.facts+json"
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
-ANNEX = {"A2_what_helped": "What helped", "A3_queries": "Queries"}
+ANNEX = {"A2_what_helped": "What helped", "A3_queries": "Queries", "A4_active_learning": "Active learning"}
 
 _ABOUT = {
     "1_scrape": "What came in, from where, when, and how much of it repeats.",
@@ -34,6 +34,7 @@ _ABOUT = {
     "5_incidents": "What the posts tell of: incidents with place, date and kind of force.",
     "A2_what_helped": "Annex: which changes to the recipe help, cross-validated.",
     "A3_queries": "Annex: which search phrases pay, and what a policy that learns would find.",
+    "A4_active_learning": "Annex: how many labels the queue saves, and how many suspected labels are wrong.",
 }
 
 

@@ -33,6 +33,18 @@ def test_a_person_outranks_a_file_and_the_majority_counts():
     assert datasets.one_label_each(rows).set_index("id")["label"].to_dict() == {"a": 1, "b": 3, "c": 4}
 
 
+def test_adjudication_outranks_review_and_that_a_session_or_the_audit():
+    when = pd.date_range("2026-01-01", periods=9)
+    rows = pd.DataFrame({"dataset": "d", "id": list("aaaabbbcc"), "labeler": list("wxyzxyzxy"),
+                         "label": [0, 1, 2, 5, 0, 0, 3, 4, 1], "labelled_at": when, "text": "t",
+                         "origin": ["import", "session", "review", "adjudication", "session", "audit", "review",
+                                    "import", "audit"]})
+    assert datasets.one_label_each(rows).set_index("id")["label"].to_dict() == {"a": 5, "b": 3, "c": 1}
+    again = pd.concat([rows, rows.iloc[[3]].assign(labeler="v", label=2, labelled_at=when[-1])], ignore_index=True)
+    assert datasets.one_label_each(again).set_index("id")["label"]["a"] == 2
+    assert datasets.one_label_each(again.iloc[::-1]).set_index("id")["label"]["a"] == 2
+
+
 def test_a_quarter_of_the_starter_comes_without_label(force):
     read = datasets.read_labelled(force.starter, force)
     assert 0.2 < 1 - len(read.labels) / len(read.posts) < 0.3
