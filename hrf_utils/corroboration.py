@@ -126,21 +126,24 @@ def chapman(first: int, second: int, both: int) -> dict[str, float]:
     """How many there are in all, from two lists and what is in both, with a 95% interval.
 
     Chapman (1951), nearly free of bias; the interval is log-normal in the number that both miss (Chao, 1987), so that
-    it never falls below what was seen.
+    it never falls below what was seen. Where one list holds all of the other, it reaches as far as the share of that
+    list that was found may be lower (Wilson).
     """
     seen = first + second - both
     total = (first + 1) * (second + 1) / (both + 1) - 1
     variance = (first + 1) * (second + 1) * (first - both) * (second - both) / ((both + 1) ** 2 * (both + 2))
     unseen = total - seen
     if unseen <= 0:
-        return {"value": total, "low": total, "high": total}
+        return {"value": total, "low": seen, "high": seen / wilson(both, min(first, second))["low"]}
     spread = np.exp(1.96 * np.sqrt(np.log1p(variance / unseen**2)))
     return {"value": total, "low": seen + unseen / spread, "high": seen + unseen * spread}
 
 
-def by_chance(known: pd.DataFrame, ours: pd.DataFrame, draws: int = 20) -> float:
-    """Pairs to expect if the lists had nothing to do with each other: mean over shuffles of our dates."""
-    generator, ours = np.random.default_rng(0), ours.assign(posts=[frozenset()] * len(ours))
+def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame, draws: int = 20) -> float:
+    """Pairs to expect by place and date if the lists had nothing to do with each other: what is not linked is matched
+    again with our dates shuffled, and the mean number of pairs taken."""
+    linked, generator = pairs[pairs["by"] == "link"], np.random.default_rng(0)
+    known, ours = known.drop(linked["known"]), ours.drop(linked["ours"])
     return float(np.mean([len(match(known, ours.assign(date=generator.permutation(ours["date"].to_numpy()))))
                           for _ in range(draws)]))
 
@@ -154,7 +157,7 @@ def compare(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> dict:
         if len(rows) >= LEAST_BOTH:
             sizes = int((known["state"] == state).sum()), int((ours["state"] == state).sum()), len(rows)
             states[state] = dict(zip(("known", "ours", "both"), sizes, strict=True)) | {"all": chapman(*sizes)}
-    enough = len(pairs) >= LEAST_BOTH
-    return {"known": len(known), "ours": len(ours), "both": len(pairs), "by_chance": by_chance(known, ours),
-            "by": pairs["by"].value_counts().to_dict(), "recall": wilson(len(pairs), len(known)),
-            "all": chapman(len(known), len(ours), len(pairs)) if enough else None, "states": states}
+    whole = chapman(len(known), len(ours), len(pairs)) if len(pairs) >= LEAST_BOTH else None
+    return {"known": len(known), "ours": len(ours), "both": len(pairs), "by": pairs["by"].value_counts().to_dict(),
+            "by_chance": by_chance(known, ours, pairs), "recall": wilson(len(pairs), len(known)), "all": whole,
+            "states": states}

@@ -4,7 +4,6 @@ A model that errs counts wrong, and rare labels most. A sample with true and pre
 counts are corrected by it and carry a 95% interval. What the intervals cannot tell apart is not ranked.
 """
 
-import csv
 from functools import cache
 from typing import NamedTuple
 
@@ -24,6 +23,8 @@ LEAST_CELL = 5
 _PRIOR = 0.5
 """Rows that each true label has before any test row is seen, dealt over all answers; keeps a label of few rows open."""
 _ROUNDS = 300
+_VANISHED = 0.05
+"""Share of a count that is left when the best estimate is that all of it is error."""
 
 _ASSUMES = {
     "audit": "Corrected with {n:,} posts that were drawn at random and labelled by a person. This assumes only that "
@@ -37,7 +38,8 @@ class Correction(NamedTuple):
     """How many posts truly carry each label, `posts` of shape (draws + 1, k): the estimate, then its replicates.
 
     `factors` of the same shape are what a count of the model's is multiplied with; `method` is ``audit`` or ``test``,
-    `n` the rows of that sample, and `assumes` says in words what the correction rests on.
+    `n` the rows of that sample, and `assumes` says in words what the correction rests on. `strained` names the labels
+    that the model found less often than its errors in the test alone would give: there the assumption fails.
     """
 
     posts: np.ndarray
@@ -45,6 +47,7 @@ class Correction(NamedTuple):
     method: str
     n: int
     assumes: str
+    strained: tuple[str, ...] = ()
 
 
 def from_sample(truth: np.ndarray, said: np.ndarray, groups: np.ndarray, counted: np.ndarray,
@@ -147,7 +150,9 @@ def correct(decided: pd.DataFrame, test: pd.DataFrame, here: pd.DataFrame, task:
     posts = estimate(*(sample[name].to_numpy(int) for name in ("label", "predicted", "group")), counted)
     factors = np.where(counted > 0, posts / np.maximum(counted, 1), 1.0)
     assumes = _ASSUMES[method].format(n=len(sample), least=LEAST_AUDIT)
-    return Correction(posts + np.bincount(exact["label"], minlength=k), factors, method, len(sample), assumes)
+    gone = (factors[0] < _VANISHED) & (counted >= 4 * LEAST_CELL) & (method == "test")
+    strained = tuple(np.array(task.names)[gone].tolist())
+    return Correction(posts + np.bincount(exact["label"], minlength=k), factors, method, len(sample), assumes, strained)
 
 
 def _incidents(incidents: pd.DataFrame, correction: Correction, again: bool = True) -> np.ndarray:
@@ -163,19 +168,20 @@ def _incidents(incidents: pd.DataFrame, correction: Correction, again: bool = Tr
 
 
 def by_label(decided: pd.DataFrame, incidents: pd.DataFrame, correction: Correction, task: Task) -> pd.DataFrame:
-    """Posts and incidents by label: ``posts`` and ``incidents`` as counted, and ``value``, ``low``, ``high`` of both as
-    corrected (``incidents_value`` …). An incident is taken to be missed or made up as often as a post of its label."""
-    truly = _incidents(incidents, correction, again=False)
-    rows = []
-    for label in task.labels:
-        row = {"label": label.number, "posts": int((decided["label"] == label.number).sum())}
-        row |= interval(correction.posts[:, label.number])
-        if label.positive:
-            told = interval(truly[:, label.number])
-            row |= {"incidents": int((incidents["label"] == label.number).sum())} \
-                | {f"incidents_{name}": number for name, number in told.items()}
-        rows.append(row)
-    return pd.DataFrame(rows).astype({"incidents": "Int64"}).set_index("label")
+    """Posts and incidents by label, and of all positive labels (``all``), as counted and as corrected.
+
+    Columns ``posts``, ``value``, ``low``, ``high``; ``incidents``, ``incidents_value`` … for positive labels only. An
+    incident is taken to be missed or made up as often as a post of its label.
+    """
+    truly, rows = _incidents(incidents, correction, again=False), {}
+    for name, numbers in {**{x.number: [x.number] for x in task.labels}, "all": task.positive}.items():
+        row = {"posts": decided["label"].isin(numbers).sum()} | interval(correction.posts[:, numbers].sum(axis=1))
+        if set(numbers) <= set(task.positive):
+            told = interval(truly[:, numbers].sum(axis=1))
+            row |= {"incidents": incidents["label"].isin(numbers).sum()} \
+                | {f"incidents_{key}": value for key, value in told.items()}
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("label")
 
 
 def by_cell(incidents: pd.DataFrame, cells: pd.Series, correction: Correction) -> pd.DataFrame:
@@ -192,15 +198,14 @@ def by_cell(incidents: pd.DataFrame, cells: pd.Series, correction: Correction) -
 
 
 @cache
-def population() -> dict[str, int]:
-    """People in each state at the census of 2020."""
-    with open(FOLDER / "us_population.csv", encoding="utf8") as file:
-        return {row["state"]: int(row["population"]) for row in csv.DictReader(file)}
+def census() -> pd.DataFrame:
+    """``name`` and ``population`` of each state (two letters) at the census of 2020."""
+    return pd.read_csv(FOLDER / "us_population.csv", index_col="state")
 
 
 def rates(states: pd.DataFrame) -> pd.DataFrame:
     """Corrected incidents per million people of the states in a table of `by_cell`, highest first, told apart."""
-    people = states.index.map(population()).to_numpy(float) / 1e6
+    people = census()["population"].reindex(states.index).to_numpy(float) / 1e6
     rate = states[["value", "low", "high"]].div(people, axis=0).assign(incidents=states["incidents"]).dropna()
     return tell_apart(rate.sort_values("value", ascending=False))
 
@@ -230,24 +235,4 @@ def sentence(table: pd.DataFrame, what: str) -> str:
     if len(top) == 1:
         return f"{top[0]} stands clearly above the other {len(table) - 1} {what}."
     more = f" and {len(top) - 8} more" if len(top) > 8 else ""
-    return f"The first {len(top)} of {len(table)} {what} cannot be told apart: {', '.join(top[:8])}{more}."
-
-
-def timeline(incidents: pd.DataFrame, times: pd.Series, task: Task) -> pd.DataFrame:
-    """Incidents in each day, week or month of the collection by positive label; labels of few become ``other``.
-
-    Rows run from the first to the last of the posts' `times`; ``collected`` says whether any post is from that
-    period. Incidents that lie elsewhere are in no row.
-    """
-    known, dated = times.dropna(), pd.to_datetime(incidents["incident_date"])
-    if known.empty:
-        return pd.DataFrame(columns=["unit", "collected", *task.positive, "other"]).rename_axis("period")
-    span = (known.max() - known.min()).days
-    unit = "D" if span <= 60 else "W" if span <= 400 else "M"
-    every = pd.period_range(known.min(), known.max(), freq=unit)
-    table = incidents.groupby([dated.dt.to_period(unit), "label"]).size().unstack(fill_value=0)
-    table = table.reindex(index=every, columns=task.positive, fill_value=0).astype(int)
-    few = table.where(table < LEAST_CELL, 0)
-    table = table.mask(table < LEAST_CELL, 0).assign(other=few.sum(axis=1))
-    return table.assign(unit=unit, collected=every.isin(known.dt.to_period(unit))).set_axis(
-        every.start_time.strftime("%Y-%m-%d")).rename_axis("period")
+    return f"Of {len(table)} {what} the highest {len(top)} cannot be told apart: {', '.join(top[:8])}{more}."

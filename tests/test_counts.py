@@ -79,6 +79,9 @@ def test_the_audit_replaces_the_test_from_a_hundred_posts_and_it_says_so(force):
     got = counts.correct(posts, test, here, force)
     assert got.method == "test" and got.n == 120 and "only the shares of the kinds differ" in got.assumes
     assert got.posts[0].tolist() == pytest.approx([500, 0, 0, 0, 30, 500], abs=8)
+    assert got.strained == ()
+    errs = test.assign(predicted=np.where((test["label"] == 0) & (test["group"] % 2 == 0), 5, test["predicted"]))
+    assert counts.correct(decided([0] * 900 + [5] * 100), errs, here, force).strained == ("Lethal",)
     more = [decided([0] * 100, "person").assign(id=[f"audit{k}" for k in range(100)])]
     audit = pd.DataFrame({"id": more[0]["id"], "label": 0, "predicted": [0] * 50 + [5] * 50, "group": range(100),
                           "audit": True})
@@ -127,7 +130,7 @@ def test_incidents_are_corrected_by_label_and_small_cells_merged(force, halved):
 
 
 def test_rates_divide_by_the_census(halved):
-    assert sum(counts.population().values()) == 331_449_281 and len(counts.population()) == 51
+    assert counts.census()["population"].sum() == 331_449_281 and len(counts.census()) == 51
     table = found((40, "VT", 4, "model"), (60, "CA", 4, "model"), (9, "??", 4, "model"))
     got = counts.rates(counts.by_cell(table, table["state"], halved))
     assert got.index.tolist() == ["VT", "CA"] and got.loc["VT", "value"] == pytest.approx(40 / 0.643077)
@@ -142,7 +145,7 @@ def test_what_overlaps_is_not_ranked():
     got = ranked((10, 8, 12), (9, 7, 11), (7.5, 6, 9), (3, 2, 4))
     assert got["group"].tolist() == [1, 1, 1, 2]
     assert got["rank_low"].tolist() == [1, 1, 1, 4] and got["rank_high"].tolist() == [3, 3, 3, 4]
-    assert counts.sentence(got, "states") == "The first 3 of 4 states cannot be told apart: A, B, C."
+    assert counts.sentence(got, "states") == "Of 4 states the highest 3 cannot be told apart: A, B, C."
     assert counts.sentence(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
     assert counts.sentence(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
     assert "too few" in counts.sentence(ranked((1, 0, 2)), "states")

@@ -105,8 +105,8 @@ def test_every_library_imported_is_pinned():
 
 
 def test_rooms_import_only_downward():
-    floors = [["pipeline", "study", "watch"], ["variants", "compliance", "frontpage"], ["training", "evidence", "reports"],
-              ["sources"], ["x_search", "bluesky"],
+    floors = [["pipeline", "study", "watch"], ["variants", "compliance", "frontpage"],
+              ["training", "evidence", "reports"], ["sources"], ["x_search", "bluesky"],
               ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards", "counts", "corroboration"],
               ["network", "confidence", "drift", "explain", "figures", "maps"],
