@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from hrf_utils import files
 from hrf_utils.gazetteer import CODES, gazetteer, key
-from hrf_utils.intervals import wilson
+from hrf_utils.intervals import show, wilson
 from hrf_utils.places import locate
 from hrf_utils.settings import InputError
 from hrf_utils.text import clean
@@ -161,3 +161,26 @@ def compare(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> dict:
     return {"known": len(known), "ours": len(ours), "both": len(pairs), "by": pairs["by"].value_counts().to_dict(),
             "by_chance": by_chance(known, ours, pairs), "recall": wilson(len(pairs), len(known)), "all": whole,
             "states": states}
+
+
+def sentence(compared: dict) -> str:
+    """What `compare` found, in words."""
+    if not compared["known"]:
+        return "No incident of the list falls on a day on which posts were collected."
+    linked, whole = compared["by"].get("link", 0), compared["all"]
+    text = (f"Of {compared['known']:,} incidents of the list on the days that posts were collected, "
+            f"{compared['both']:,} are among ours: {show(compared['recall'], percent=True)}. {linked:,} of them share a "
+            f"post with ours; {compared['both'] - linked:,} only place and date, of which chance alone would give about "
+            f"{compared['by_chance']:.0f}.")
+    return text if not whole else text + (
+        f" Had the two found incidents independently of each other, there would be about {whole['value']:,.0f} in all "
+        f"({whole['low']:,.0f} to {whole['high']:,.0f}); posts that were collected from that list, or incidents loud "
+        "enough for both, make this too low.")
+
+
+def by_state(compared: dict) -> pd.DataFrame:
+    """The states that `compare` has an estimate for: in the list, among ours, in both, and in all."""
+    rows = {state: {name: row[name] for name in ("known", "ours", "both")} | row["all"]
+            for state, row in compared["states"].items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["known", "ours", "both", "value", "low", "high"]) \
+        .rename_axis("state").rename(columns={"value": "in all", "known": "listed"})

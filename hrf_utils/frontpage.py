@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
-from hrf_utils import counts, files, reports, tasks
+from hrf_utils import corroboration, counts, files, reports, tasks
 from hrf_utils.intervals import show
 from hrf_utils.tasks import Task
 
@@ -52,8 +52,8 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
 def told(found: pd.DataFrame, posts: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     """What ``incidents.json`` says of the incidents that stand, of the posts collected, and of what is missing."""
     stands, times = found[found["status"] != "rejected"], posts["created_at"].dropna()
-    shown = stands["lat"].notna().sum() >= counts.LEAST_CELL
-    last = stands[(stands["state"] != "") & stands["incident_date"].notna() & shown].sort_values("incident_date").tail(10)
+    placed = stands[(stands["state"] != "") & stands["incident_date"].notna()]
+    last = placed.sort_values("incident_date").tail(10 if len(placed) >= counts.LEAST_CELL else 0)
     latest = last[["title", "label", "posts", "status"]].assign(date=pd.to_datetime(last["incident_date"]).map(_iso))
     missing = gaps.groupby("reason").agg(count=("begins", "size"), begins=("begins", "min"), ends=("ends", "max"))
     return {"incidents": len(stands), "located": int(stands["lat"].notna().sum()), "collected": len(posts),
@@ -92,9 +92,10 @@ def index(page_path: Path) -> None:
     folder, parts, datasets, toc = page_path.parent, [], [], []
     environment = Environment(loader=FileSystemLoader(reports.TEMPLATES), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True)
-    environment.filters |= {"n": lambda x: f"{x:,.0f}", "p": lambda x: f"{x:.0%}", "day": _day, "show": show,
-                            "short": lambda text: _day(text, "%b").split(",")[0],
-                            "month": lambda text: text if text == "other" else f"{pd.Timestamp(text):%B %Y}"}
+    environment.filters |= {
+        "n": lambda x: f"{x:,.0f}", "p": lambda x: f"{x:.0%}", "show": show, "corroborated": corroboration.sentence,
+        "day": _day, "short": lambda text: _day(text, "%b").split(",")[0],
+        "month": lambda text: text if text == "other" else f"{pd.Timestamp(text):%B %Y}"}
     for name in sorted(p.stem for p in tasks.FOLDER.glob("*.yml")):
         if (folder / name / "metrics.json").exists():
             facts = _facts(folder / name, name)

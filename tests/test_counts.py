@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import soak
 
-from hrf_utils import counts
+from hrf_utils import counts, frontpage
 from hrf_utils.settings import InputError
 
 SHARES = np.array([0.42, 0.2, 0.04, 0.03, 0.06, 0.25])
@@ -154,8 +154,8 @@ def test_what_overlaps_is_not_ranked():
 def test_a_timeline_marks_what_was_not_collected_and_hides_small_cells(force):
     times = pd.Series(pd.to_datetime(["2026-03-01", "2026-03-02", "2026-03-05", None]))
     table = pd.DataFrame({"incident_date": ["2026-03-01"] * 9 + ["1992-04-29"], "label": [5] * 6 + [4] * 3 + [5]})
-    got = counts.timeline(table, times, force)
+    got = frontpage._timeline(table, times, force)
     assert got.index.tolist() == [f"2026-03-0{k}" for k in range(1, 6)]
     assert got["collected"].tolist() == [True, True, False, False, True]
     assert got.iloc[0][[5, 4, "other"]].tolist() == [6, 0, 3] and got[[*force.positive, "other"]].to_numpy().sum() == 9
-    assert counts.timeline(table, times[:0], force).empty
+    assert frontpage._timeline(table, times[:0], force).empty
