@@ -72,10 +72,8 @@ def _state(name: str) -> str:
 
 
 def of_ours(incidents: pd.DataFrame, members: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Our incidents that are not abroad, in the form of `read`; ``posts`` are all ids that tell of one.
-
-    One without a place takes that of the known incident that links a post of it; without such a link it is left out.
-    """
+    """Our incidents that are not abroad, in the form of `read`; one without a place takes that of the known incident
+    that links a post of it, or is left out."""
     posts = members.groupby("incident_id")["id"].agg(frozenset)
     frame = incidents[incidents["country"].isin(["US", ""])]
     ours = pd.DataFrame({
@@ -90,8 +88,7 @@ def of_ours(incidents: pd.DataFrame, members: pd.DataFrame, known: pd.DataFrame)
 
 
 def overlap(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both lists cut to the days that both cover: `days` on which posts were collected, from the list's first to its
-    last. An incident without a date is in neither."""
+    """Both lists cut to the days on which posts were collected, from the list's first day to its last."""
     covered = pd.to_datetime(days.dropna()).dt.floor("D").unique()
     covered = covered[(covered >= known["date"].min()) & (covered <= known["date"].max())]
     return tuple(frame[frame["date"].isin(covered)].reset_index(drop=True) for frame in (known, ours))
@@ -100,9 +97,8 @@ def overlap(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> tuple[p
 def match(known: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     """Pairs of incidents that are taken for the same, one to one: ``known``, ``ours`` (row numbers), ``by``.
 
-    Two may be the same if a post that one links is in the other (``link``), else if they are at most `DAYS` apart and
-    in one city (``city``), or in one state where a city is unknown (``state``). Of the ways to pair them up the one
-    with most and surest pairs is taken.
+    Two may be the same if a post links them (``link``), or if they are at most `DAYS` apart and in one city (``city``),
+    or in one state where a city is unknown (``state``). Of all ways to pair them up the surest is taken.
     """
     pairs = []
     for state, theirs in known.groupby("state"):
@@ -125,9 +121,8 @@ def match(known: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
 def chapman(first: int, second: int, both: int) -> dict[str, float]:
     """How many there are in all, from two lists and what is in both, with a 95% interval.
 
-    Chapman (1951), nearly free of bias; the interval is log-normal in the number that both miss (Chao, 1987), so that
-    it never falls below what was seen. Where one list holds all of the other, it reaches as far as the share of that
-    list that was found may be lower (Wilson).
+    Chapman (1951); the interval is log-normal in the number that both miss (Chao, 1987), so that it never falls below
+    what was seen. Where one list holds all of the other, it reaches as far as that share may be lower (Wilson).
     """
     seen = first + second - both
     total = (first + 1) * (second + 1) / (both + 1) - 1
@@ -140,8 +135,7 @@ def chapman(first: int, second: int, both: int) -> dict[str, float]:
 
 
 def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame, draws: int = 20) -> float:
-    """Pairs to expect by place and date if the lists had nothing to do with each other: what is not linked is matched
-    again with our dates shuffled, and the mean number of pairs taken."""
+    """Mean number of pairs by place and date when the dates of our incidents without a link are shuffled."""
     linked, generator = pairs[pairs["by"] == "link"], np.random.default_rng(0)
     known, ours = known.drop(linked["known"]), ours.drop(linked["ours"])
     return float(np.mean([len(match(known, ours.assign(date=generator.permutation(ours["date"].to_numpy()))))
@@ -153,10 +147,10 @@ def compare(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> dict:
     known, ours = overlap(known, ours, days)
     pairs = match(known, ours)
     states = {}
-    for state, rows in pairs.groupby(known["state"].reindex(pairs["known"]).to_numpy()):
-        if len(rows) >= LEAST_BOTH:
-            sizes = int((known["state"] == state).sum()), int((ours["state"] == state).sum()), len(rows)
-            states[state] = dict(zip(("known", "ours", "both"), sizes, strict=True)) | {"all": chapman(*sizes)}
+    for state, both in known.loc[pairs["known"], "state"].value_counts().items():
+        if both >= LEAST_BOTH:
+            sizes = {"known": int((known["state"] == state).sum()), "ours": int((ours["state"] == state).sum())}
+            states[state] = sizes | {"both": int(both), "all": chapman(*sizes.values(), int(both))}
     whole = chapman(len(known), len(ours), len(pairs)) if len(pairs) >= LEAST_BOTH else None
     return {"known": len(known), "ours": len(ours), "both": len(pairs), "by": pairs["by"].value_counts().to_dict(),
             "by_chance": by_chance(known, ours, pairs), "recall": wilson(len(pairs), len(known)), "all": whole,
@@ -169,9 +163,9 @@ def sentence(compared: dict) -> str:
         return "No incident of the list falls on a day on which posts were collected."
     linked, whole = compared["by"].get("link", 0), compared["all"]
     text = (f"Of {compared['known']:,} incidents of the list on the days that posts were collected, "
-            f"{compared['both']:,} are among ours: {show(compared['recall'], percent=True)}. {linked:,} of them share a "
-            f"post with ours; {compared['both'] - linked:,} only place and date, of which chance alone would give about "
-            f"{compared['by_chance']:.0f}.")
+            f"{compared['both']:,} are among ours: {show(compared['recall'], percent=True)}. {linked:,} of them share "
+            f"a post with ours; {compared['both'] - linked:,} only place and date, of which chance alone would give "
+            f"about {compared['by_chance']:.0f}.")
     return text if not whole else text + (
         f" Had the two found incidents independently of each other, there would be about {whole['value']:,.0f} in all "
         f"({whole['low']:,.0f} to {whole['high']:,.0f}); posts that were collected from that list, or incidents loud "
@@ -180,7 +174,7 @@ def sentence(compared: dict) -> str:
 
 def by_state(compared: dict) -> pd.DataFrame:
     """The states that `compare` has an estimate for: in the list, among ours, in both, and in all."""
-    rows = {state: {name: row[name] for name in ("known", "ours", "both")} | row["all"]
-            for state, row in compared["states"].items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["known", "ours", "both", "value", "low", "high"]) \
-        .rename_axis("state").rename(columns={"value": "in all", "known": "listed"})
+    rows = {state: row | row["all"] for state, row in compared["states"].items()}
+    columns = {"known": "listed", "ours": "ours", "both": "both", "value": "in all", "low": "low", "high": "high"}
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=[*columns, "all"])
+    return table[[*columns]].rename_axis("state").rename(columns=columns)

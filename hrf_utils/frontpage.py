@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from hrf_utils import corroboration, counts, files, reports, tasks
-from hrf_utils.intervals import show
+from hrf_utils.intervals import order, show, tell_apart
 from hrf_utils.tasks import Task
 
 _RULES = {"majority": "the most frequent label", "keyword_rule": "the keyword rule",
@@ -31,7 +31,7 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     dated = incidents[incidents["incident_date"].notna()]
     month = pd.to_datetime(dated["incident_date"]).dt.strftime("%Y-%m").rename("month")
     months = counts.by_cell(dated, month, correction)
-    apart = counts.tell_apart(months[months.index != "other"].sort_values("value", ascending=False))
+    apart = tell_apart(months[months.index != "other"].sort_values("value", ascending=False))
     apart.index = pd.to_datetime(apart.index).strftime("%B %Y")
     ours = incidents[(incidents["country"] == "US") & (incidents["state"] != "")]
     states = counts.by_cell(ours, ours["state"], correction)
@@ -43,9 +43,9 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
             "strained": correction.strained,
             "labels": labels.drop(index="all").reset_index().to_dict("records"), "all": labels.loc["all"].to_dict(),
             "months": months.sort_index().reset_index().to_dict("records"),
-            "months_told": counts.sentence(apart, "months") if len(apart) > 1 else "",
+            "months_told": order(apart, "months") if len(apart) > 1 else "",
             "states": by_rate.sort_values("rate", ascending=False).reset_index().to_dict("records"),
-            "states_told": counts.sentence(rates, "states"), "timeline": line.reset_index().to_dict("records"),
+            "states_told": order(rates, "states"), "timeline": line.reset_index().to_dict("records"),
             "outside": len(incidents) - int(line[[*task.positive, "other"]].to_numpy().sum())}
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import soak
 
-from hrf_utils import counts, frontpage
+from hrf_utils import counts, frontpage, intervals
 from hrf_utils.settings import InputError
 
 SHARES = np.array([0.42, 0.2, 0.04, 0.03, 0.06, 0.25])
@@ -80,7 +80,7 @@ def test_the_audit_replaces_the_test_from_a_hundred_posts_and_it_says_so(force):
     assert got.method == "test" and got.n == 120 and "only the shares of the kinds differ" in got.assumes
     assert got.posts[0].tolist() == pytest.approx([500, 0, 0, 0, 30, 500], abs=8)
     assert got.strained == ()
-    errs = test.assign(predicted=np.where((test["label"] == 0) & (test["group"] % 2 == 0), 5, test["predicted"]))
+    errs = test.assign(predicted=np.where((test["label"] == 0) & (test["group"] % 12 == 0), 5, test["predicted"]))
     assert counts.correct(decided([0] * 900 + [5] * 100), errs, here, force).strained == ("Lethal",)
     more = [decided([0] * 100, "person").assign(id=[f"audit{k}" for k in range(100)])]
     audit = pd.DataFrame({"id": more[0]["id"], "label": 0, "predicted": [0] * 50 + [5] * 50, "group": range(100),
@@ -125,7 +125,8 @@ def test_incidents_are_corrected_by_label_and_small_cells_merged(force, halved):
     assert 30 < got.loc["TX", "low"] < 42 < 58 < got.loc["TX", "high"] < 70
     labels = counts.by_label(table.assign(id="1"), table, halved, force)
     assert labels.loc[5, "incidents_value"] == 32 and labels.loc[5, "incidents"] == 64
-    assert labels["incidents"].isna().tolist() == [True, True, False, False, False, False]
+    assert labels["incidents"].isna().tolist() == [True, True, False, False, False, False, False]
+    assert labels.loc["all", ["incidents", "incidents_value", "value"]].tolist() == [87, 55, 140]
     assert labels.loc[3, ["posts", "value"]].tolist() == [3, 30]
 
 
@@ -138,17 +139,17 @@ def test_rates_divide_by_the_census(halved):
 
 
 def ranked(*rows):
-    return counts.tell_apart(pd.DataFrame(rows, columns=["value", "low", "high"], index=list("ABCD")[:len(rows)]))
+    return intervals.tell_apart(pd.DataFrame(rows, columns=["value", "low", "high"], index=list("ABCD")[:len(rows)]))
 
 
 def test_what_overlaps_is_not_ranked():
     got = ranked((10, 8, 12), (9, 7, 11), (7.5, 6, 9), (3, 2, 4))
     assert got["group"].tolist() == [1, 1, 1, 2]
     assert got["rank_low"].tolist() == [1, 1, 1, 4] and got["rank_high"].tolist() == [3, 3, 3, 4]
-    assert counts.sentence(got, "states") == "Of 4 states the highest 3 cannot be told apart: A, B, C."
-    assert counts.sentence(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
-    assert counts.sentence(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
-    assert "too few" in counts.sentence(ranked((1, 0, 2)), "states")
+    assert intervals.order(got, "states") == "Of 4 states the highest 3 cannot be told apart: A, B, C."
+    assert intervals.order(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
+    assert intervals.order(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
+    assert "too few" in intervals.order(ranked((1, 0, 2)), "states")
 
 
 def test_a_timeline_marks_what_was_not_collected_and_hides_small_cells(force):
