@@ -37,15 +37,16 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     states = counts.by_cell(ours, ours["state"], correction)
     rates = counts.rates(states)
     rated = rates.rename(columns={"value": "rate", "low": "rate_low", "high": "rate_high"}).drop(columns="incidents")
-    by_rate = states.join(counts.census()["name"]).join(rated)
+    names = counts.census()["name"]
     line = _timeline(incidents, times, task)
     return {"method": correction.method, "n": correction.n, "assumes": correction.assumes,
             "strained": correction.strained,
             "labels": labels.drop(index="all").reset_index().to_dict("records"), "all": labels.loc["all"].to_dict(),
             "months": months.sort_index().reset_index().to_dict("records"),
             "months_told": order(apart, "months") if len(apart) > 1 else "",
-            "states": by_rate.sort_values("rate", ascending=False).reset_index().to_dict("records"),
-            "states_told": order(rates, "states"), "timeline": line.reset_index().to_dict("records"),
+            "states": states.join(names).join(rated).sort_values("rate", ascending=False).reset_index().to_dict("records"),
+            "states_told": order(rates.rename(index=names), "states"),
+            "timeline": line.reset_index().to_dict("records"),
             "outside": len(incidents) - int(line[[*task.positive, "other"]].to_numpy().sum())}
 
 
