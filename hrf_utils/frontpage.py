@@ -44,7 +44,7 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
             "labels": labels.drop(index="all").reset_index().to_dict("records"), "all": labels.loc["all"].to_dict(),
             "months": months.sort_index().reset_index().to_dict("records"),
             "months_told": order(apart, "months") if len(apart) > 1 else "",
-            "states": states.join(names).join(rated).sort_values("rate", ascending=False).reset_index().to_dict("records"),
+            "states": states.join([names, rated]).sort_values("rate", ascending=False).reset_index().to_dict("records"),
             "states_told": order(rates.rename(index=names), "states"),
             "timeline": line.reset_index().to_dict("records"),
             "outside": len(incidents) - int(line[[*task.positive, "other"]].to_numpy().sum())}
