@@ -146,6 +146,8 @@ def test_what_overlaps_is_not_ranked():
     got = ranked((10, 8, 12), (9, 7, 11), (7.5, 6, 9), (3, 2, 4))
     assert got["group"].tolist() == [1, 1, 1, 2]
     assert got["rank_low"].tolist() == [1, 1, 1, 4] and got["rank_high"].tolist() == [3, 3, 3, 4]
+    chain = ranked((10, 9, 12), (8.5, 7, 10), (7, 5.5, 8))
+    assert chain["group"].tolist() == [1, 1, 2] and chain["rank_low"].tolist() == [1, 1, 2]
     assert intervals.order(got, "states") == "Of 4 states the highest 3 cannot be told apart: A, B, C."
     assert intervals.order(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
     assert intervals.order(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
