@@ -89,7 +89,7 @@ uses_4_performance := $(ground) collecting x x_search bluesky sources agreement 
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
 uses_A4_active_learning := $(ground) datasets confidence evaluation evidence labeling agreement active
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network dates merging incidents maps store_reviews decisions review review_widget exports
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -101,8 +101,8 @@ $(here)/2_label.ipynb: $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
 $(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 $(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
-$(here)/5_incidents.ipynb: $(stamps)/model $(stamps)/posts $(stamps)/labels $(stamps)/reviews \
-    $(wildcard data/geo/* data/review/*)
+$(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/model $(stamps)/posts $(stamps)/labels \
+    $(stamps)/reviews $(wildcard data/geo/* data/review/*)
 
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
@@ -130,7 +130,7 @@ pages := hrf_utils/reports.py hrf_utils/template/page.html.j2 $(wildcard hrf_uti
 $(here)/%.html: $(here)/%.ipynb $(pages)
 	@$(do) page $< $@
 
-$(reports)/index.html: $(chapters:%=$(here)/%.html)
+$(reports)/index.html: $(chapters:%=$(here)/%.html) hrf_utils/frontpage.py hrf_utils/template/report.html.j2
 	@$(do) index $@
 
 # ---- the rest

@@ -140,22 +140,34 @@ def weekly(table: pd.DataFrame, task: Task) -> None:
     show(figure, f"Incidents a week over {len(table)} weeks; in all: {totals}.")
 
 
-def by_state(incidents: pd.DataFrame, task: Task, n: int = 12) -> None:
-    """Stacked bars of incidents by state and label, the `n` states with most."""
-    table = incidents[incidents["state"] != ""].groupby(["state", "label"]).size().unstack(fill_value=0)
+def corrected(table: pd.DataFrame, task: Task) -> None:
+    """Incidents of each positive label: as counted (bars), and as corrected with an interval (points)."""
+    table = table.dropna(subset=["incidents"])
+    names = [label_of(task, number) for number in table.index]
+    figure, (axis,) = canvas(7.6, 0.9 + 0.42 * len(table))
+    axis.barh(names, table["incidents"], color=[task.colors[number] for number in table.index], alpha=0.75)
+    value, low, high = (table[f"incidents_{name}"] for name in ("value", "low", "high"))
+    axis.errorbar(value, names, xerr=[(value - low).clip(0), (high - value).clip(0)], fmt="o", color=INK, capsize=3)
+    axis.invert_yaxis()
+    axis.set(title="Incidents as counted (bars), and corrected for the model's errors", xlabel="incidents")
+    axis.grid(axis="y", visible=False)
+    show(figure, "Incidents by label, counted and corrected: " + ", ".join(
+        f"{task.names[row.Index]} {row.incidents:,.0f}, truly {row.incidents_value:,.0f} ({row.incidents_low:,.0f} to "
+        f"{row.incidents_high:,.0f})" for row in table.itertuples()) + ".")
+
+
+def rates(states: pd.DataFrame, n: int = 15) -> None:
+    """Incidents per million people with intervals, of the `n` states with the highest."""
+    table = states.dropna(subset=["rate"]).head(n) if len(states) else states
     if table.empty:
         return
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index[:n]]
-    figure, (axis,) = canvas(7.6, 0.9 + 0.28 * len(table))
-    floor = np.zeros(len(table))
-    for number in table.columns:
-        axis.barh(table.index, table[number], 0.75, floor, color=task.colors[number],
-                  label=task.names[number])
-        floor += table[number].to_numpy()
+    figure, (axis,) = canvas(7.6, 0.9 + 0.26 * len(table))
+    axis.errorbar(table["rate"], table["name"], xerr=[table["rate"] - table["rate_low"],
+                  table["rate_high"] - table["rate"]], fmt="o", color=ACCENT, capsize=3, markersize=5)
     axis.invert_yaxis()
-    axis.set(title=f"Incidents by state, the {len(table)} with most", xlabel="incidents")
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axis.set(title=f"Incidents per million people, corrected: the {len(table)} highest", xlabel="per million people")
+    axis.set_xlim(left=0)
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="lower right", frameon=True, edgecolor="none")
-    show(figure, "Incidents by state: " + ", ".join(
-        f"{state} {total}" for state, total in table.sum(axis=1).items()) + ".")
+    show(figure, "Incidents per million people: " + ", ".join(
+        f"{row.name} {row.rate:.1f} ({row.rate_low:.1f} to {row.rate_high:.1f})"
+        for row in table.itertuples(index=False)) + ".")

@@ -168,7 +168,8 @@ def _read_json(path: Path) -> pd.DataFrame:
 def _of_2020pb(incident: dict) -> dict:
     text = ". ".join(filter(None, (incident["name"], incident["description"])))
     return {"id": incident.get("id"), "text": text, "created_at": incident.get("date"), "city": incident.get("city"),
-            "state": incident.get("state"), "country": "US"}
+            "state": incident.get("state"), "country": "US",
+            "links": " ".join(str(link.get("url")) for link in incident.get("links") or [] if isinstance(link, dict))}
 
 
 def x_rows(page: dict) -> tuple[list[dict], int]:

@@ -60,3 +60,31 @@ def show(cell: dict | None, percent: bool = False) -> str:
     form = "{:.0%}" if percent else "{:.3f}"
     value, low, high = (form.format(cell[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
+
+
+def tell_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """Which ranks each row of a table with ``value``, ``low``, ``high`` may have, as far as the intervals tell.
+
+    ``rank_low`` counts the rows that lie wholly above it, ``rank_high`` leaves out those wholly below. Rows of one
+    ``group`` overlap with its first row; a new group begins with the first row that does not.
+    """
+    low, high = table["low"].to_numpy(), table["high"].to_numpy()
+    above, groups, first = (low[None, :] > high[:, None]).sum(axis=1), [], 0
+    for row in range(len(table)):
+        first = row if high[row] < low[first] else first
+        groups.append(groups[-1] + (first == row) if groups else 1)
+    below = (high[None, :] < low[:, None]).sum(axis=1)
+    return table.assign(rank_low=above + 1, rank_high=len(table) - below, group=groups)
+
+
+def order(table: pd.DataFrame, what: str) -> str:
+    """What may be said of the order of a table of `tell_apart`."""
+    if len(table) < 2:
+        return f"There are too few {what} to compare."
+    top = table.index[table["group"] == 1].map(str).tolist()
+    if len(top) == len(table):
+        return f"No ranking: the intervals of all {len(table)} {what} overlap with that of the highest, {top[0]}."
+    if len(top) == 1:
+        return f"{top[0]} stands clearly above the other {len(table) - 1} {what}."
+    more = f" and {len(top) - 8} more" if len(top) > 8 else ""
+    return f"Of {len(table)} {what} the highest {len(top)} cannot be told apart: {', '.join(top[:8])}{more}."

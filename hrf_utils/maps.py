@@ -15,23 +15,28 @@ _TEMPLATE = Path(__file__).parent / "template" / "map.html"
 
 
 def map_page(incidents: pd.DataFrame, task: Task) -> str:
-    """A page with a clustered map of located US incidents, which asks no host for anything.
+    """A page with a map of located US incidents, by kind and time, which asks no host for anything.
 
+    A city is a dot, dots close together are a ring with their number; a state without a city is a wide, faint circle.
     Leaflet and its cluster plugin are read from the packages that ship them.
     """
     placed = incidents.dropna(subset=["lat", "long"])
-    points = [{"lat": row.lat, "long": row.long, "label": row.label, "title": row.title,
-               "date": "no date" if pd.isna(row.incident_date) else str(row.incident_date)[:10],
-               "posts": row.posts, "exact": bool(row.city)}
-              for row in placed.itertuples()]
+    where = (placed["city"] + ", " + placed["state"]).where(placed["city"] != "", placed["state"])
+    spots = pd.DataFrame({"lat": placed["lat"].round(2), "long": placed["long"].round(2), "name": where,
+                          "exact": placed["city"] != ""})
+    places = spots.drop_duplicates().values.tolist()
+    numbers = spots.groupby(list(spots), sort=False).ngroup()
+    dates = pd.to_datetime(placed["incident_date"]).dt.strftime("%Y-%m-%d").fillna("")
+    points = pd.DataFrame({"place": numbers, "label": placed["label"], "date": dates, "posts": placed["posts"],
+                           "title": placed["title"]}).values.tolist()
     labels = [{"number": x.number, "name": x.name, "color": x.color} for x in task.labels if x.positive]
     page = _TEMPLATE.read_text(encoding="utf8")
     for name, text in (("LEAFLET_CSS", _asset("leaflet", "leaflet.css")),
                        ("CLUSTER_CSS", _asset("leaflet_markercluster", "MarkerCluster.css")),
                        ("LEAFLET_JS", _asset("leaflet", "leaflet.js")),
                        ("CLUSTER_JS", _asset("leaflet_markercluster", "leaflet.markercluster.js")),
-                       ("STATES", _inert(state_shapes())), ("POINTS", _inert(points)),
-                       ("LABELS", _inert(labels))):
+                       ("STATES", _inert(state_shapes())), ("PLACES", _inert(places)),
+                       ("POINTS", _inert(points)), ("LABELS", _inert(labels))):
         page = page.replace(f"/*{name}*/", text)
     return page
 
@@ -39,7 +44,7 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
 def show_map(page: str) -> None:
     """Display a map page in a frame of its own."""
     frame = ('<iframe class="map" title="Map of located incidents" sandbox="allow-scripts" '
-             f'style="width:100%;height:480px;border:0" srcdoc="{html.escape(page)}"></iframe>')
+             f'style="width:100%;height:560px;border:0" srcdoc="{html.escape(page)}"></iframe>')
     display(HTML(frame), metadata={"text/html": {"trusted": "map"}})
 
 
@@ -49,4 +54,5 @@ def _asset(package: str, name: str) -> str:
 
 def _inert(value: object) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json.dumps(value).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("/*", "/\\u002a")

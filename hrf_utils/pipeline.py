@@ -329,11 +329,11 @@ def main() -> int:
         elif options.command in _COMMANDS:
             _COMMANDS[options.command]()
         else:
-            from hrf_utils import reports
+            from hrf_utils import frontpage, reports
             if options.command == "page":
                 reports.render(options.notebook, options.out)
             else:
-                reports.index(options.out)
+                frontpage.index(options.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

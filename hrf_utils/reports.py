@@ -1,10 +1,8 @@
 """From executed notebooks to pages that anybody can read, without a request to any host."""
 
 import html
-import json
 import os
 import re
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,18 +13,17 @@ from IPython.display import HTML, display
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
-from hrf_utils import files, posts, settings, tasks
-from hrf_utils.intervals import show
+from hrf_utils import files, posts, settings
 from hrf_utils.store import Store
 
-_TEMPLATES = Path(__file__).parent / "template"
+TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
 ANNEX = {"A2_what_helped": "What helped", "A3_queries": "Queries", "A4_active_learning": "Active learning"}
 
-_ABOUT = {
+ABOUT = {
     "1_scrape": "What came in, from where, when, and how much of it repeats.",
     "2_label": "The codebook, what has been labelled, and what to label next.",
     "3_train": "How the rows were split without leaks, and how the model learned.",
@@ -87,9 +84,13 @@ def _sanitize(text: str) -> str:
                      attributes={"*": {"class"}, "span": {"style"}, "th": {"scope", "colspan"}})
 
 
-def _page(**values: object) -> str:
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=False)
-    return environment.get_template("page.html.j2").render(**values)
+def write_page(path: Path, datasets: str, **values: object) -> None:
+    """Write a page from its parts (``title``, ``body``, ``toc``, ``chapters``, ``facts``, ``root``), with a banner
+    where its data sets want one."""
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=False)
+    page = environment.get_template("page.html.j2").render(banners=_banners(datasets), **values)
+    with files.whole(path) as temporary:
+        temporary.write_text(page, encoding="utf8")
 
 
 def _banners(datasets: str) -> list[str]:
@@ -120,7 +121,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if _FACTS not in o.get("data", {})]
-    exporter = HTMLExporter(template_name="chapter", extra_template_basedirs=[str(_TEMPLATES)],
+    exporter = HTMLExporter(template_name="chapter", extra_template_basedirs=[str(TEMPLATES)],
                             filters={"sanitize": _sanitize}, exclude_input=True, exclude_input_prompt=True,
                             exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
@@ -132,10 +133,8 @@ def render(notebook_path: Path, page_path: Path) -> None:
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
-    page = _page(title=title, body=body, toc=toc, banners=_banners(facts.get("data", "")),
-                 chapters=chapters, facts=facts, root="../")
-    with files.whole(page_path) as temporary:
-        temporary.write_text(page, encoding="utf8")
+    write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
+               root="../")
 
 
 def _plain(markup: str) -> str:
@@ -144,67 +143,3 @@ def _plain(markup: str) -> str:
 
 def _versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))
-
-
-def index(page_path: Path) -> None:
-    """Write the first page: what this is, the headline numbers of each task, and the chapters."""
-    folder = page_path.parent
-    parts, banners = [], ""
-    for name in sorted(p.stem for p in tasks.FOLDER.glob("*.yml")):
-        if (folder / name / "metrics.json").exists():
-            section, datasets = _section(folder, name)
-            parts.append(section)
-            banners += datasets
-    body = ("<h1>What public posts say about police use of force, and how far to trust it</h1>"
-            "<p>Posts are collected, labelled by people, sorted by a model, and joined into incidents "
-            "with a place and a date. Every score carries a 95% interval: the range that drawing the "
-            "test posts again and again gives, with the model and the split as they are.</p>"
-            + "".join(parts))
-    facts = {"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
-    page = _page(title="Posts about police, as evidence", body=body, toc=[], banners=_banners(banners),
-                 chapters=[], facts=facts, root="")
-    with files.whole(page_path) as temporary:
-        temporary.write_text(page, encoding="utf8")
-
-
-def _section(folder: Path, name: str) -> tuple[str, str]:
-    """One task's part of the first page, and the data sets it was made from."""
-    task = tasks.load(name)
-    metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf8"))
-    summary_path = folder / name / "incidents.json"
-    summary = json.loads(summary_path.read_text(encoding="utf8")) if summary_path.exists() else {}
-    best = max(metrics["baselines"], key=lambda b: metrics["baselines"][b]["macro_f1"]["value"])
-    gain = metrics["baselines"][best]["difference"]["macro_f1"]
-    names = {"majority": "the most frequent label", "keyword_rule": "the keyword rule",
-             "tfidf_svm": "a linear model of word counts"}
-    verdict = ("better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0
-               else "not clearly different from")
-    cards = [(f"{metrics['accuracy']['value']:.0%}", "of test posts get the right label, "
-              + _range(metrics["accuracy"])),
-             (f"{metrics['macro_f1']['value']:.2f}", "macro-F1, every label counting the same, "
-              + _range(metrics["macro_f1"], percent=False)),
-             (f"{metrics['binary']['accuracy']['value']:.0%}", "right on the yes-or-no question, "
-              + _range(metrics["binary"]["accuracy"]))]
-    if summary:
-        located = f", {summary['located']:,} of them with a place in the US" if summary["located"] else ""
-        cards.append((f"{summary['incidents']:,}", summary["what"] + located))
-    boxes = "".join(f'<div class="card"><b>{html.escape(number)}</b><span>{html.escape(text)}</span></div>'
-                    for number, text in cards)
-    datasets = " ".join(metrics["provenance"]["datasets"])
-    rows = "".join(f'<li><a href="{name}/{stem}.html">{title}</a>: {_ABOUT[stem]}</li>'
-                   for stem, title in (CHAPTERS | ANNEX).items() if (folder / name / f"{stem}.html").exists())
-    view = (f'<iframe class="map" title="Map of located incidents" sandbox="allow-scripts" '
-            f'style="width:100%;height:420px" src="{name}/map.html"></iframe>'
-            if (folder / name / "map.html").exists() else "")
-    return (f"<h2>{html.escape(task.title)}</h2><p>{html.escape(task.question)} "
-            f"Measured on {metrics['n']:,} posts the model never saw, from "
-            f"<code>{html.escape(datasets)}</code>.</p>"
-            f'<div class="cards">{boxes}</div>'
-            f"<p>On macro-F1 the model is <strong>{verdict}</strong> {names[best]}, the best of three "
-            f"simple rules: the difference is {show(gain)}.</p>{view}<h3>Chapters</h3><ol>{rows}</ol>",
-            datasets + " " + summary.get("data", ""))
-
-
-def _range(cell: dict, percent: bool = True) -> str:
-    form = "{:.0%}" if percent else "{:.2f}"
-    return f"95% interval {form.format(cell['low'])} to {form.format(cell['high'])}"

@@ -1,0 +1,216 @@
+"""The first page in a real browser with the network cut: quiet, whole, filtered by clicks, readable by everybody."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+from test_reports import HOSTILE
+
+from hrf_utils import counts, evaluation, files, frontpage, incidents, maps, tasks
+from hrf_utils.intervals import resamples
+
+PLACES = [("Tulsa", "OK", 36.15, -95.99), ("Boise", "ID", 43.62, -116.2), ("Portland", "OR", 45.52, -122.68),
+          ("New York City", "NY", 40.71, -74.01), ("", "KS", 38.5, -98.4), ("", "", None, None)]
+PAYLOADS = [f"{one} {number}" for number in range(20) for one in HOSTILE]
+
+
+def some_incidents(task, n=240, places=PLACES):
+    """Incidents at a few places, in five months of 2026, two of them in a state of their own."""
+    generator = np.random.default_rng(0)
+    spots = [places[k] for k in generator.integers(len(places), size=n)]
+    spots[:2] = [("Macon", "GA", 32.84, -83.63)] * 2 if places is PLACES else spots[:2]
+    days = pd.Timestamp("2026-03-01") + pd.to_timedelta(generator.integers(0, 150, n), unit="D")
+    labels = generator.choice(task.positive, n)
+    frame = pd.DataFrame(spots, columns=["city", "state", "lat", "long"])
+    return frame.assign(
+        incident_id=[f"i{k}" for k in range(n)], incident_date=days.date, label=labels, confidence=0.8,
+        status="pending",
+        decided_by=generator.choice(["model", "person"], n), posts=1 + generator.integers(3, size=n), country="US",
+        user_name="a0123456789abcdef", title=[f"{task.names[k]} in {city or state or 'a place unknown'}"
+                                              for k, (city, state, *_) in zip(labels, spots, strict=True)])
+
+
+def write(folder, task, found, gaps=None, dataset="archive-12345678"):
+    """What chapters 4 and 5 write, for a model that is right four times in five, and the first page."""
+    here, generator = folder / task.name, np.random.default_rng(1)
+    here.mkdir(parents=True, exist_ok=True)
+    k = len(task.labels)
+    truth = generator.integers(k, size=300)
+    said = np.where(generator.random(300) < 0.8, truth, generator.integers(k, size=300))
+    test = pd.DataFrame({"label": truth, "predicted": said, "group": range(300)})
+    decided = pd.DataFrame({"id": np.arange(900).astype(str), "label": generator.integers(k, size=900),
+                            "decided_by": "model", "created_at": pd.Timestamp("2026-03-01")})
+    decided.loc[decided.index[-1], "created_at"] = pd.Timestamp("2026-07-28")
+    correction = counts.correct(decided, test, test.head(0).assign(id="", audit=False).astype({"audit": bool}), task)
+    chances = pd.DataFrame(np.eye(k)[said] * 0.7 + 0.3 / k).add_prefix("p").assign(label=said)
+    weights = resamples(np.arange(300), 40)
+    metrics = evaluation.evaluate(test, chances, task, weights)
+    metrics["baselines"] = evaluation.compare(test, chances, {"majority": np.zeros(300, int)}, task, weights)
+    files.write_json(here / "metrics.json", metrics | {"provenance": {"datasets": [dataset]}})
+    stands = found[found["status"] != "rejected"]
+    files.write_json(here / "counts.json", frontpage.counted(decided, stands, decided["created_at"], correction, task))
+    gaps = pd.DataFrame(columns=["begins", "ends", "reason"]) if gaps is None else gaps
+    files.write_json(here / "incidents.json", {"data": dataset, "what": task.finding, "abroad": 3, "posts": 300,
+                                               **frontpage.told(found, decided, gaps)})
+    incidents.export(found.assign(task=task.name, description="")).to_csv(here / "incidents.csv", index=False)
+    if stands["lat"].notna().any():
+        (here / "map.html").write_text(maps.map_page(stands, task), encoding="utf8")
+    frontpage.index(folder / "index.html")
+    return folder / "index.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page with the network cut; what it asks of other hosts and what it complains about is kept."""
+    opened = []
+
+    def go(path, width=1280):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (page.complaints.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or page.complaints.append(asked.url))
+        page.goto(f"file://{path}")
+        opened.append(context)
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
+
+
+@pytest.fixture
+def site(tmp_path, force):
+    return write(tmp_path / "reports", force, some_incidents(force))
+
+
+def frame_of(page):
+    frame = next(frame for frame in page.frames if frame.url.endswith("map.html"))
+    frame.wait_for_selector(".leaflet-marker-icon")
+    return frame
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_report_is_whole_quiet_and_fits(site, visit, width):
+    page = visit(site, width)
+    frame = frame_of(page)
+    headings = page.locator("h3").all_inner_texts()
+    assert headings == ["Where", "When", "What kind", "States compared", "The latest", "What changed",
+                        "How far to trust it", "What is missing", "The chapters"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert frame.locator("path.leaflet-interactive, path").count() > 40
+    assert frame.locator(".cluster").count() >= 2 and frame.locator(".vague").count() == 1
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_nothing_serious(site, visit, width):
+    for path in (site, site.parent / "force" / "map.html"):
+        found = Axe().run(visit(path, width)).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
+
+
+def test_the_map_is_filtered_by_clicks_and_keys(site, visit, force):
+    found = some_incidents(force).dropna(subset=["lat"])
+    frame = frame_of(visit(site))
+    shown = frame.locator("#shown")
+    assert shown.inner_text() == f"{len(found)} of {len(found)} incidents shown"
+    frame.get_by_label("Lethal").click()
+    kept = found[found["label"] != 5]
+    assert shown.inner_text().startswith(f"{len(kept)} of")
+    on_map = [int(text) for text in frame.locator(".cluster span, .vague").all_inner_texts()]
+    assert sum(on_map) + frame.locator(".dot").count() == len(kept)
+    frame.locator("#from").select_option("2026-05")
+    late = kept[pd.to_datetime(kept["incident_date"]) >= "2026-05-01"]
+    assert shown.inner_text().startswith(f"{len(late)} of")
+    frame.get_by_label("Open hand").focus()
+    frame.page.keyboard.press("Space")
+    assert shown.inner_text().startswith(f"{(late['label'] > 2).sum()} of")
+
+
+def test_clusters_open_by_keyboard_down_to_the_incident(site, visit):
+    page = visit(site.parent / "force" / "map.html")
+    before = page.locator(".leaflet-marker-icon").count()
+    page.locator(".leaflet-marker-icon:has(.cluster)").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("n => document.querySelectorAll('.leaflet-marker-icon').length != n", arg=before)
+    page.locator(".leaflet-marker-icon:has(.vague)").first.focus()
+    page.keyboard.press("Enter")
+    assert "Somewhere in KS" in page.locator(".leaflet-popup-content").inner_text()
+
+
+def test_hostile_words_stay_words_wherever_they_stand(tmp_path, visit, force):
+    found = some_incidents(force, 200, PLACES[:4]).assign(title=PAYLOADS, city=PAYLOADS)
+    found.loc[:9, "incident_date"] = pd.Timestamp("2026-12-01").date()
+    gaps = pd.DataFrame({"begins": pd.Timestamp("2026-03-01"), "ends": pd.Timestamp("2026-03-02"), "reason": PAYLOADS})
+    page = visit(write(tmp_path / "reports", force, found, gaps, dataset=PAYLOADS[1]))
+    frame = frame_of(page)
+    assert page.title() == "What public posts say, and how far to trust it" and frame.title() == "Incidents"
+    text = " ".join(page.locator("main").text_content().split())
+    assert [one for one in PAYLOADS if " ".join(one.split()) not in text] == []
+    titles = frame.evaluate("points.map(p => popup(p[4], [places[p[0]][2]]).textContent)")
+    assert all(one in title and title.count(one) == 2 for one, title in zip(PAYLOADS, titles, strict=True))
+    frame.locator(".leaflet-marker-icon").first.click()
+    tags = page.evaluate("[...document.querySelectorAll('main *')].map(x => x.tagName.toLowerCase())")
+    assert not {"script", "svg", "img", "style", "base", "form"} & set(tags) and tags.count("iframe") == 1
+    assert page.complaints == []
+
+
+def test_nothing_small_or_personal_is_told(site):
+    text = site.read_text() + (site.parent / "force" / "counts.json").read_text()
+    assert "Georgia" not in text and "Oregon" in text and "other" in text
+    everything = text + (site.parent / "force" / "map.html").read_text()
+    assert "a0123456789abcdef" not in everything
+    states = json.loads((site.parent / "force" / "counts.json").read_text())["states"]
+    assert min(row["incidents"] for row in states if row["state"] != "other") >= counts.LEAST_CELL
+
+
+def test_the_page_says_what_changed_since_the_one_before(tmp_path, force):
+    found, folder = some_incidents(force), tmp_path / "reports"
+    assert "This is the first report" in write(folder, force, found).read_text()
+    assert "This is the first report" in write(folder, force, found).read_text()
+    later = found.iloc[3:].reset_index(drop=True)
+    later.loc[0, "status"], later.loc[1, "label"] = "approved", 2 if later["label"][1] != 2 else 3
+    later.loc[2, "status"] = "rejected"
+    later = pd.concat([later, found.head(5).assign(incident_id=[f"new{k}" for k in range(5)])], ignore_index=True)
+    for _ in range(2):
+        page = " ".join(write(folder, force, later).read_text().split())
+        assert "<strong>5 new</strong>, <strong>2 changed</strong>" in page
+        assert "<strong>4 withdrawn</strong>; 234 as they were" in page and "1 were rejected and are left out" in page
+
+
+def test_a_task_without_places_has_a_page_too(tmp_path, visit):
+    threat = tasks.load("threat")
+    nowhere = some_incidents(threat, 60, [("", "", None, None)])
+    page = visit(write(tmp_path / "reports", threat, nowhere))
+    headings = page.locator("h3").all_inner_texts()
+    assert "When" in headings and not {"Where", "States compared", "The latest"} & set(headings)
+    assert page.locator("iframe").count() == 0 and page.complaints == []
+    assert "distinct statements of support" in page.locator("main").inner_text()
+
+
+def test_no_incident_at_all_is_no_error(tmp_path, force, visit):
+    page = visit(write(tmp_path / "reports", force, some_incidents(force).head(0)))
+    assert "0 incidents of police force" in page.locator("main").inner_text() and page.complaints == []
+
+
+def test_many_incidents_keep_the_page_small(force):
+    many = pd.concat([some_incidents(force)] * 100, ignore_index=True)
+    assert len(maps.map_page(many, force).encode()) < 8e6
