@@ -208,7 +208,8 @@ def _days(posts: pd.DataFrame) -> np.ndarray:
 def _decided(forest: _Forest, ids: list[str], links: pd.DataFrame | None) -> None:
     """Put together and keep apart what a person said."""
     row = {one: number for number, one in enumerate(ids)}
-    pairs = [] if links is None else links[links["a"].isin(row) & links["b"].isin(row)][["a", "b", "same"]].to_numpy()
+    given = pd.DataFrame(columns=["a", "b", "same"]) if links is None or links.empty else links
+    pairs = given[given["a"].isin(row) & given["b"].isin(row)][["a", "b", "same"]].to_numpy()
     for a, b, same in pairs:
         if same:
             forest.join(row[a], row[b])
