@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pandas as pd
 import pytest
-from test_session import HOSTILE, labels_of, some_posts
+from labelling import some_posts
+from test_session import HOSTILE, labels_of
 
 from hrf_utils import exchange, pipeline, store_labels
 from hrf_utils.session import Session

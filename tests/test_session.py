@@ -4,14 +4,18 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 from conftest import soak
+from labelling import busy, some_posts
 
 from hrf_utils import schema, store_labels, widget
 from hrf_utils.session import Session
@@ -32,11 +36,6 @@ class Time:
 
     def pass_(self, **duration):
         self.now += timedelta(**duration)
-
-
-def some_posts(n, dataset="d"):
-    return pd.DataFrame({"dataset": dataset, "id": [f"{2**60 + k}" for k in range(n)],
-                         "text": [f"post {k}" for k in range(n)]})
 
 
 @pytest.fixture
@@ -249,19 +248,6 @@ def consistent(store):
     return stored == {key: label for key, label in told.items() if label is not None}
 
 
-def busy(session, rng):
-    """Label, skip and undo at random; a line for each label once it is saved."""
-    while True:
-        shown, what = session.post, rng.random()
-        if shown is None or what < 0.3:
-            session.undo()
-        elif what < 0.4:
-            session.skip()
-        else:
-            session.label(number := rng.randrange(6))
-            yield f"{shown.id} {number}\n"
-
-
 def test_two_sessions_of_one_labeler_at_once_keep_the_steps_and_the_labels_together(store, begin, db_url):
     failed = []
 
@@ -282,36 +268,27 @@ def test_two_sessions_of_one_labeler_at_once_keep_the_steps_and_the_labels_toget
 
 
 @pytest.mark.soak
-def test_killed_while_saving_no_label_is_lost_or_doubled(store, db_url, begin):
-    rng, last = random.Random(5), None
-    store.engine.dispose()
-    for kill in range(soak(5, 200)):
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                session = begin(on=Store.open(db_url))
-                for line in busy(session, random.Random(kill)):
-                    os.write(writer, line.encode())
-            finally:
-                os._exit(1)
-        os.close(writer)
-        begun = os.read(reader, 100)
+def test_killed_while_saving_no_label_is_lost_or_doubled(store, db_url):
+    rng, last, here = random.Random(5), 0, Path(__file__)
+    server = subprocess.Popen([sys.executable, str(here.with_name("labelling.py")), db_url], text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              env=os.environ | {"PYTHONPATH": str(here.parent.parent)})
+    for kill in range(soak(8, 200)):
+        print(kill, file=server.stdin, flush=True)
+        child, said = int(server.stdout.readline()), [server.stdout.readline().strip()]
         time.sleep(rng.random() * 0.1)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        with os.fdopen(reader, "rb") as rest:
-            said = (begun + rest.read()).decode().splitlines()
-        assert said and consistent(store)
+        said += iter(lambda: server.stdout.readline().strip(), "ended")
+        assert consistent(store)
         steps = store_labels.steps(store, "force", "d", "ann")
         with store.engine.connect() as connection:
             every = connection.execute(sa.select(schema.label_steps.c.id, schema.label_steps.c.label).where(
                 schema.label_steps.c.action == "label").order_by(schema.label_steps.c.number)).all()
-        written = [f"{post} {label}" for post, label in every][last or 0:]
+        written = [f"{post} {label}" for post, label in every][last:]
         assert written[:len(said)] == said and len(written) - len(said) <= 1
         assert not labels_of(store).duplicated(["id", "labeler"]).any() and steps["number"].is_unique
         last = len(every)
-        store.engine.dispose()
+    server.communicate()
 
 
 # ---- the widget's Python half
