@@ -16,6 +16,9 @@ _RULES = {"majority": "the most frequent label", "keyword_rule": "the keyword ru
           "tfidf_svm": "a linear model of word counts"}
 _TOLD = ["label", "incident_date", "city", "state", "posts", "status"]
 """Columns of an incident whose change is news."""
+_ROUGH = {"D": ["week", "month", "year"], "W": ["month", "year"], "M": ["year"]}
+"""Dates that are too rough to be counted in days, weeks or months."""
+
 
 def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, correction: counts.Correction,
             task: Task) -> dict:
@@ -24,11 +27,12 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     Parameters
     ----------
     decided : one row a post, with ``id``, ``label``, ``decided_by``
-    incidents : those that stand, with ``label``, ``decided_by``, ``incident_date``, ``state``, ``country``
+    incidents : those that stand, with ``label``, ``decided_by``, ``incident_date``, ``date_precision``, ``state``,
+        ``country``
     times : when the posts collected were written
     """
     labels = counts.by_label(decided, incidents, correction, task)
-    dated = incidents[incidents["incident_date"].notna()]
+    dated = incidents[incidents["incident_date"].notna() & ~incidents["date_precision"].isin(_ROUGH["M"])]
     month = pd.to_datetime(dated["incident_date"]).dt.strftime("%Y-%m").rename("month")
     months = counts.by_cell(dated, month, correction)
     apart = tell_apart(months[months.index != "other"].sort_values("value", ascending=False))
@@ -72,14 +76,15 @@ def _timeline(incidents: pd.DataFrame, times: pd.Series, task: Task) -> pd.DataF
     """Incidents in each day, week or month of the collection by positive label; labels of few become ``other``.
 
     Rows run from the first to the last of the posts' `times`; ``collected`` says whether any post is from that
-    period. Incidents that lie elsewhere are in no row.
+    period. Incidents that lie elsewhere, or whose date is too rough, are in no row.
     """
-    known, dated = times.dropna(), pd.to_datetime(incidents["incident_date"])
+    known = times.dropna()
     if known.empty:
         return pd.DataFrame(columns=["unit", "collected", *task.positive, "other"]).rename_axis("period")
     span = (known.max() - known.min()).days
     unit = "D" if span <= 60 else "W" if span <= 400 else "M"
     every = pd.period_range(known.min(), known.max(), freq=unit)
+    dated = pd.to_datetime(incidents["incident_date"]).where(~incidents["date_precision"].isin(_ROUGH[unit]))
     table = incidents.groupby([dated.dt.to_period(unit), "label"]).size().unstack(fill_value=0)
     table = table.reindex(index=every, columns=task.positive, fill_value=0).astype(int)
     few = table.where(table < counts.LEAST_CELL, 0)

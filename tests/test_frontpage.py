@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 from test_reports import HOSTILE
 
-from hrf_utils import counts, evaluation, files, frontpage, incidents, maps, tasks
+from hrf_utils import counts, evaluation, exports, files, frontpage, maps, tasks
 from hrf_utils.intervals import resamples
 
 PLACES = [("Tulsa", "OK", 36.15, -95.99), ("Boise", "ID", 43.62, -116.2), ("Portland", "OR", 45.52, -122.68),
@@ -27,7 +27,8 @@ def some_incidents(task, n=240, places=PLACES):
     labels = generator.choice(task.positive, n)
     frame = pd.DataFrame(spots, columns=["city", "state", "lat", "long"])
     return frame.assign(
-        incident_id=[f"i{k}" for k in range(n)], incident_date=days.date, label=labels, confidence=0.8,
+        incident_id=[f"i{k}" for k in range(n)], incident_date=days.date, date_precision="day",
+        label=labels, confidence=0.8,
         status="pending",
         decided_by=generator.choice(["model", "person"], n), posts=1 + generator.integers(3, size=n), country="US",
         user_name="a0123456789abcdef", title=[f"{task.names[k]} in {city or state or 'a place unknown'}"
@@ -56,7 +57,7 @@ def write(folder, task, found, gaps=None, dataset="archive-12345678"):
     gaps = pd.DataFrame(columns=["begins", "ends", "reason"]) if gaps is None else gaps
     files.write_json(here / "incidents.json", {"data": dataset, "what": task.finding, "abroad": 3, "posts": 300,
                                                **frontpage.told(found, decided, gaps)})
-    incidents.export(found.assign(task=task.name, description="")).to_csv(here / "incidents.csv", index=False)
+    exports.write(found, here)
     if stands["lat"].notna().any():
         (here / "map.html").write_text(maps.map_page(stands, task), encoding="utf8")
     frontpage.index(folder / "index.html")
