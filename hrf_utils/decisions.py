@@ -85,7 +85,11 @@ def _edit(step: dict, case: Case) -> None:
         raise InputError("this edit changes nothing")
     if "title" not in new:
         now = row | new
-        new["title"] = row["title"].replace(_where(row), _where(now)).replace(row["tags"] or "\0", now["tags"])
+        head, place, day = row["title"].replace(row["tags"] or "\0", now["tags"]).partition(_where(row))
+        if "incident_date" in new:
+            to = date.fromisoformat(new["incident_date"]) if new["incident_date"] else None
+            day = f", {to.day} {to:%B %Y}" if to else ""
+        new["title"] = head + _where(now) + day if place else head
     step["value"] = new
 
 

@@ -94,10 +94,10 @@ def test_an_edit_shows_in_the_view_with_what_follows_from_it_and_undo_brings_bac
     desk.do("i2", "edit", "bob", value={"rank": 3})
     row = desk.store.force_ranks().set_index("incident_id").loc["i2"]
     assert row[["title", "city", "state", "force_rank", "tags", "confidence"]].tolist() == [
-        "Blunt force in Boise, ID", "Boise", "ID", 3, "Blunt force", 1.0]
+        "Blunt force in Boise, ID, 27 February 2026", "Boise", "ID", 3, "Blunt force", 1.0]
     assert str(row["incident_date"]) == "2026-02-27" and row["lat"] == pytest.approx(43.6, abs=0.1)
     desk.do("", "undo")
-    assert desk.of("i2", "title", "label") == ["Chemical and electric in Boise, ID", 4]
+    assert desk.of("i2", "title", "label") == ["Chemical and electric in Boise, ID, 27 February 2026", 4]
     desk.do("", "undo")
     pd.testing.assert_frame_equal(desk.store.force_ranks(), before)
 

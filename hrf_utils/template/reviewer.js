@@ -39,7 +39,7 @@ function render({ model, el }) {
     keys = { a: () => send("approve"), r: () => send("reject", is.value === "" ? {} : { label: +is.value }), u: () => s.number && send("undo", { number: s.number }),
       n: () => send("next"), b: () => send("back") };
     body.append(node("p", { className: "soft", textContent: `${s.place} · ${s.status}${s.review ? " · " + s.review : ""}` }),
-      node("h3", { dir: "auto", textContent: `${s.title}, ${s.date || "no date"}` }),
+      node("h3", { dir: "auto", textContent: s.title }),
       node("p", { className: "soft", textContent: s.factors.map(([name, value]) => `${name.replace("_", " ")} ${value}`).join(" · ") }),
       node("ul", {}, ...ticks.map(([id, box, text, at]) => node("li", {}, node("label", {}, box, text), node("div", { className: "soft", textContent: `${at} · ${id}` })))),
       node("p", {}, button("Approve", "a", keys.a), button("Reject", "r", keys.r), field("it is rather", is), button("Next", "n", keys.n), button("Back", "b", keys.b),
