@@ -198,13 +198,13 @@ def test_an_incident_has_a_title_without_text_and_its_posts_are_named(force):
 def test_at_most_three_central_posts_stand_for_an_incident_and_no_copies(force):
     same = ["Whitlock Hargrove stairwell gas", "gas for Hargrove, in the stairwell, Whitlock filmed",
             "a stairwell, a girl named Whitlock, Hargrove and gas", "mothers of Hargrove, Whitlock: gas, a stairwell"]
-    rows = [*(f"{text}. Tulsa, OK" for text in same), f"RT @a: {same[0]}. Tulsa, OK",
-            "Whitlock in Tulsa, OK: something about parking, taxes, sewers, and schools"]
+    rows = ["Whitlock in Tulsa, OK: something about parking, taxes, sewers, and schools",
+            *(f"{text}. Tulsa, OK" for text in same), f"RT @a: {same[0]}. Tulsa, OK"]
     frame = posts(*((text, "2026-03-01", 4, "") for text in rows))
     table = incidents.build(incidents.place_all(frame), force, "run")[0]
     assert len(table) == 1 and table["posts"][0] == 6
     named = json.loads(table["representatives"][0])
-    assert len(named) == 3 and "5" not in named and not {"0", "4"} <= set(named)
+    assert len(named) == 3 and "0" not in named and not {"1", "5"} <= set(named)
 
 
 def test_the_date_is_the_one_that_posts_name_most_exactly(force):
@@ -220,12 +220,12 @@ def test_the_date_is_the_one_that_posts_name_most_exactly(force):
 
 
 def test_history_and_rough_dates_are_told_apart_and_have_no_week(force):
-    frame = posts(("In 1992 police beat Otis Marlowe in Tulsa, OK", "2026-03-28", 3, ""),
+    frame = posts(("On May 3, 2019 police beat Otis Marlowe in Tulsa, OK", "2026-03-28", 3, ""),
                   ("Police gassed a choir in Boise, ID last month", "2026-03-28", 4, ""),
                   ("Officers shot a man in Macon, GA last night", "2026-03-28 18:00", 5, ""))
     table = incidents.build(incidents.place_all(frame), force, "run")[0].set_index("title")
     assert incidents.history(table).to_dict() == {
-        "Blunt force in Tulsa, OK, 1992": True, "Chemical and electric in Boise, ID, February 2026": False,
+        "Blunt force in Tulsa, OK, 3 May 2019": True, "Chemical and electric in Boise, ID, February 2026": False,
         "Lethal in Macon, GA, 27 March 2026": False}
     weeks = incidents.weekly(table.reset_index(), force)
     assert weeks.sum().sum() == 1 and weeks[5].iloc[0] == 1
