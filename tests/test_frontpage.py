@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -35,10 +36,10 @@ def some_incidents(task, n=240, places=PLACES):
                                               for k, (city, state, *_) in zip(labels, spots, strict=True)])
 
 
-def write(folder, task, found, gaps=None, dataset="archive-12345678"):
-    """What chapters 4 and 5 write, for a model that is right four times in five, and the first page."""
-    here, generator = folder / task.name, np.random.default_rng(1)
-    here.mkdir(parents=True, exist_ok=True)
+@cache
+def judged(name):
+    """Posts that a model decided, its test rows (right four times in five), and the metrics of these."""
+    task, generator = tasks.load(name), np.random.default_rng(1)
     k = len(task.labels)
     truth = generator.integers(k, size=300)
     said = np.where(generator.random(300) < 0.8, truth, generator.integers(k, size=300))
@@ -46,11 +47,19 @@ def write(folder, task, found, gaps=None, dataset="archive-12345678"):
     decided = pd.DataFrame({"id": np.arange(900).astype(str), "label": generator.integers(k, size=900),
                             "decided_by": "model", "created_at": pd.Timestamp("2026-03-01")})
     decided.loc[decided.index[-1], "created_at"] = pd.Timestamp("2026-07-28")
-    correction = counts.correct(decided, test, test.head(0).assign(id="", audit=False).astype({"audit": bool}), task)
     chances = pd.DataFrame(np.eye(k)[said] * 0.7 + 0.3 / k).add_prefix("p").assign(label=said)
     weights = resamples(np.arange(300), 40)
     metrics = evaluation.evaluate(test, chances, task, weights)
     metrics["baselines"] = evaluation.compare(test, chances, {"majority": np.zeros(300, int)}, task, weights)
+    return decided, test, metrics
+
+
+def write(folder, task, found, gaps=None, dataset="archive-12345678"):
+    """What chapters 4 and 5 write, and the first page."""
+    here = folder / task.name
+    here.mkdir(parents=True, exist_ok=True)
+    decided, test, metrics = judged(task.name)
+    correction = counts.correct(decided, test, test.head(0).assign(id="", audit=False).astype({"audit": bool}), task)
     files.write_json(here / "metrics.json", metrics | {"provenance": {"datasets": [dataset]}})
     stands = found[found["status"] != "rejected"]
     files.write_json(here / "counts.json", frontpage.counted(decided, stands, decided["created_at"], correction, task))
