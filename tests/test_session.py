@@ -90,6 +90,14 @@ def test_a_post_queued_for_the_audit_gives_that_origin_to_all_its_labels(store, 
     assert labels_of(store, "ben")["origin"].tolist() == ["audit"]
 
 
+def test_a_post_that_another_labeler_takes_meanwhile_is_passed_over(begin):
+    ann, ben = begin(n=4), begin("ben", n=4)
+    ben.label(1)
+    ben.label(1)
+    ann.label(2)
+    assert ann.post.text == "post 2" and ann.pace().to_go == 2
+
+
 def test_undo_restores_what_stood_there_and_goes_back_step_by_step(store, begin):
     one = store.posts("d")["id"].iloc[0]
     first, other = begin(n=2), begin(n=2)
