@@ -165,14 +165,18 @@ def suspects(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    The rows with ``belief``, the probability of the label given, and ``rather``, the label it would give.
+    The rows with ``belief``, the probability of the label given, and ``rather``, the label it would give; none where
+    each label stands once.
     """
+    most = rows["label"].value_counts().max()
+    if most < 2:
+        return rows.head(0).assign(belief=0.0, rather=0)
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
     pieces = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True,
                              min_df=2 if len(rows) > 200 else 1)
     model = make_pipeline(make_union(words, pieces), LogisticRegression(C=1, class_weight="balanced", tol=1e-3))
     kinds, labels = np.unique(rows["label"], return_inverse=True)
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    folds = StratifiedGroupKFold(min(5, most), shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class|Number of classes in training")
         chances = cross_val_predict(model, rows["text"], labels, groups=near_duplicates(rows["text"]), cv=folds,

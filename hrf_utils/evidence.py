@@ -222,7 +222,7 @@ def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None
         axis.annotate(way, (table.columns[-1], table.mean().iloc[-1]), (7, 0), textcoords="offset points", va="center",
                       color=color, fontweight="bold")
         texts.append(f"{way} {table.mean().iloc[-1]:.3f} with {table.columns[-1]:,} labels")
-    axis.axhline(goal, color=QUIET, linewidth=1, linestyle="--")
+    axis.hlines(goal, 0, end, color=QUIET, linewidth=1, linestyle="--")
     axis.annotate(of_goal, (0, goal), (4, 4), textcoords="offset points", xycoords=("axes fraction", "data"),
                   color=QUIET, fontsize=8.5)
     axis.set(title="Macro-F1 on posts set aside, by labels given", xlabel="labels", xlim=(0, end * 1.15))

@@ -96,8 +96,8 @@ def test_a_decision_that_cannot_be_changes_nothing(change, says, force, home):
 
 
 def test_planted_errors_in_the_starter_corpus_come_first(force):
-    found = agreement.planted(datasets.starter_posts(force), force, seeds=2)
-    assert found["planted"].tolist() == [171, 171] and found["precision"].mean() >= 0.6
+    found = agreement.planted(datasets.starter_posts(force), force, seeds=1)
+    assert found["planted"].tolist() == [171] and found["precision"].mean() >= 0.6
 
 
 def test_contested_texts_are_counted_where_they_stand():
@@ -113,3 +113,4 @@ def test_suspects_of_a_few_rows_with_a_label_that_stands_once():
     got = agreement.suspects(rows)
     assert sorted(got["id"]) == list("abcdefgh") and got["belief"].is_monotonic_increasing
     assert "h" in set(got["id"].head(3))
+    assert agreement.suspects(rows.iloc[[0, 3]]).empty
