@@ -31,7 +31,7 @@ live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
 work := scrape label train performance incidents pipeline study queries active exchange replay comply publish
 
-.PHONY: help data $(work) watch lab replay test soak lint notebooks clean FORCE
+.PHONY: help data $(work) watch serve lab replay test soak lint notebooks clean FORCE
 
 help:
 	@echo "make TARGET [VARIABLE=value …]"; echo; echo "Targets"
@@ -137,6 +137,9 @@ $(reports)/index.html: $(chapters:%=$(here)/%.html) hrf_utils/frontpage.py hrf_u
 
 watch: .venv/ready ## collect from a live SOURCE every four hours, with all that follows, until stopped
 	@exec $(python) -m hrf_utils.watch
+
+serve: .venv/ready ## the API and the report site at SERVE_AT, until stopped
+	@exec $(python) -m hrf_utils.api
 
 lab: .venv/ready ## open JupyterLab
 	.venv/bin/jupyter lab notebooks

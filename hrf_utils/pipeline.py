@@ -298,6 +298,24 @@ def hold(path: Path, command: list[str]) -> int:
         return subprocess.run(command, check=False, close_fds=False).returncode
 
 
+def begin(target: str) -> subprocess.Popen | None:
+    """Start make in a process of its own that outlives this one; None while another make works below ``HRF_HOME``.
+
+    The lock is the one of `hold`, and ends with what was started. What that says goes to ``data/make.log``.
+    """
+    with open(settings.data_path(".lock"), "a+") as file, open(settings.data_path("make.log"), "w") as said:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        going = subprocess.Popen(
+            ["make", "--no-print-directory", target], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
+            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[file.fileno()])
+        file.truncate(0)
+        file.write(str(going.pid))
+    return going
+
+
 def main() -> int:
     """Command line; see the Makefile for how each command is used."""
     parser = argparse.ArgumentParser(prog="python -m hrf_utils.pipeline")

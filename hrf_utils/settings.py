@@ -57,8 +57,15 @@ VARIABLES = {
     "RETENTION_DAYS": Variable("", "drop collected posts after so many days (`make comply`); empty = keep them"),
     "TWO_PERSON": Variable("", "1 = an incident is approved or rejected only when two people said the same"),
     "BACKEND_DB_URL": Variable("", "database that `make publish` copies approved incidents to"),
+    "SERVE_AT": Variable("127.0.0.1:8000", "where `make serve` listens; beyond this machine it needs SERVER_KEY"),
+    "SERVER_KEY": Variable("", "secret that users of the API send as X-API-Key; empty = nobody is asked"),
+    "WORKERS": Variable("1", "processes that serve"),
+    "RATE_LIMIT": Variable("600", "requests a minute that one address may make; 0 = no limit"),
+    "CORS_ORIGINS": Variable("", "sites whose pages may use the API: https://a.org,https://b.org"),
+    "SCHEDULE": Variable("", "1 = `make serve` also collects every EVERY_HOURS, as `make watch` does"),
+    "THREAT_ENABLED": Variable("", "1 = the API may score texts for the task threat"),
     "PSEUDONYM_KEY": Variable("", "secret that turns authors into pseudonyms; made once if unset"),
-    "SHOW_TEXT": Variable("", "1 = pages may show the text of real posts"),
+    "SHOW_TEXT": Variable("", "1 = pages and the API may show the text of real posts"),
 }
 
 

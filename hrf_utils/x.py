@@ -78,11 +78,11 @@ class RefusedError(InputError):
         self.code = code
 
 
-def ask(call: Callable[..., requests.Response], **parameters: object) -> bytes:
-    """The body of X's answer, after as many waits and tries as that takes.
+def ask(call: Callable[..., requests.Response], tries: int = _TRIES, **parameters: object) -> bytes:
+    """The body of X's answer, after as many waits and tries as that takes, five at most.
 
     A rate limit is waited for as long as X tells, or for a minute and then twice as long each time where it
-    does not; servers that fail and connections that break are tried five times.
+    does not; servers that fail and connections that break are tried again sooner.
 
     Raises
     ------
@@ -92,22 +92,23 @@ def ask(call: Callable[..., requests.Response], **parameters: object) -> bytes:
         If X asks to wait for more than twenty minutes, or does not answer; nothing that was collected is lost
         by it.
     """
-    for attempt in range(_TRIES):
+    for attempt in range(tries):
         try:
             return call(**parameters).content
         except tweepy.TooManyRequests as error:
             problem = "it only asks to wait"
-            _wait_as_told(error.reset_time, attempt)
+            if attempt < tries - 1:
+                _wait_as_told(error.reset_time, attempt)
         except (tweepy.TwitterServerError, requests.ConnectionError, requests.Timeout,
                 requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError,
                 AttributeError, TypeError) as error:  # the last two: an error page that tweepy cannot read
             problem = (str(error).splitlines() or [""])[0][:200]
-            if attempt < _TRIES - 1:
+            if attempt < tries - 1:
                 time.sleep(2**attempt * (1 + random.random()))
         except tweepy.HTTPException as error:
             said = "; ".join(map(str, error.api_messages))
             raise RefusedError(error.response.status_code, f": {said[:200]}" if said else "") from error
-    raise InputError(f"X did not answer in {_TRIES} tries ({problem}); what came is kept, run again to go on")
+    raise InputError(f"X did not answer in {tries} tries ({problem}); what came is kept, run again to go on")
 
 
 def _wait_as_told(reset: int | None, attempt: int) -> None:
@@ -190,7 +191,8 @@ def read_page(body: bytes, dataset: str, query: str) -> Answer:
     return Answer(found, ids, refused + len(rows) - len(table), price, token, "\n".join(problems))
 
 
-def lookup(api: tweepy.Client, ids: list[str], dataset: str) -> tuple[pd.DataFrame, dict[str, str]]:
+def lookup(api: tweepy.Client, ids: list[str], dataset: str,
+           tries: int = _TRIES) -> tuple[pd.DataFrame, dict[str, str]]:
     """Posts by their ids, at most `LOOKUP`; what X neither gives nor calls gone is in neither answer.
 
     Returns
@@ -203,7 +205,7 @@ def lookup(api: tweepy.Client, ids: list[str], dataset: str) -> tuple[pd.DataFra
     InputError
         As `ask` does, or if the answer cannot be read.
     """
-    body = ask(api.get_tweets, ids=ids, tweet_fields=FIELDS, user_auth=not api.bearer_token)
+    body = ask(api.get_tweets, tries, ids=ids, tweet_fields=FIELDS, user_auth=not api.bearer_token)
     try:
         page = json.loads(body)
         page["meta"] = {"result_count": len(page.get("data") or [])}
