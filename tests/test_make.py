@@ -109,7 +109,7 @@ def test_rooms_import_only_downward():
               ["sources"], ["x_search", "bluesky"],
               ["x", "collecting", "policies", "labeling", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards"],
-              ["network", "confidence", "drift", "explain", "figures", "maps"],
+              ["network", "inference", "confidence", "drift", "explain", "figures", "maps"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
               ["files", "text", "intervals", "dates"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
