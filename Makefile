@@ -84,12 +84,12 @@ endif
 ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
 uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling agreement store_labels session widget
-uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards training
-uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier network confidence cards evaluation evidence training variants study
+uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier inference network confidence cards training
+uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier inference network confidence cards evaluation evidence behaviour explain drift
+uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier inference network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
 uses_A4_active_learning := $(ground) datasets confidence evaluation evidence labeling agreement active
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier inference network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \

@@ -14,12 +14,9 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tqdm import tqdm
 
-from hrf_utils import files, settings
+from hrf_utils import files, inference, settings
 from hrf_utils.settings import InputError
-
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 LONGEST = 256
 """Tokens read of a text, if the encoder can read as many; a post of 280 characters has fewer than half."""
@@ -171,44 +168,15 @@ def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
                           dynamic_shapes=(free, free), external_data=False)
 
 
-def logits(model: torch.nn.Module, tokenizer: object, texts: list[str], batch_size: int = 32,
-           halves: bool = False) -> np.ndarray:
-    """Raw scores, shape (n, labels), in the order of `texts`; batches are sorted by length.
-
-    With `halves` the scores of the reader and of the counter apart, shape (2, n, labels).
-    """
-    model.eval()
-    encoded = tokenizer(texts, truncation=True)["input_ids"] if texts else []
-    order = np.argsort([len(ids) for ids in encoded], kind="stable")
-    scores = np.zeros((2 if halves else 1, len(texts), len(model.config.id2label)), dtype=np.float32)
-    bar = tqdm(total=len(texts), desc="predict", unit=" posts", disable=len(texts) < 500)
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start:start + batch_size]
-            batch = tokenizer.pad({"input_ids": [encoded[row] for row in rows]}, return_tensors="pt").to(model.device)
-            ids, mask = batch["input_ids"], batch["attention_mask"]
-            answers = [model.reader(ids, mask).logits, model.counter(ids)] if halves else [model(ids, mask)]
-            scores[:, rows] = torch.stack(answers).float().cpu().numpy()
-            bar.update(len(rows))
-    bar.close()
-    return scores if halves else scores[0]
-
-
-def softmax(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Probabilities, shape (n, labels), of scores divided by a temperature."""
-    scaled = scores / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 class Classifier:
     """A trained model, ready to predict.
 
     >>> Classifier.load(run_folder("force")).predict(["Officers fired pepper balls at us."])
     """
 
-    def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path):
-        self.model, self.tokenizer, self.manifest, self.folder = model, tokenizer, manifest, folder
+    def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path, fast: bool = False):
+        self.model, self.tokenizer, self.manifest, self.folder = model.eval(), tokenizer, manifest, folder
+        self.format, self._answer = inference.fastest(model, folder) if fast else ("float32", model)
 
     @property
     def name(self) -> str:
@@ -216,8 +184,11 @@ class Classifier:
         return self.folder.name
 
     @classmethod
-    def load(cls, folder: Path | str, task: str | None = None) -> "Classifier":
+    def load(cls, folder: Path | str, task: str | None = None, fast: bool = False) -> "Classifier":
         """Load a model folder after checking every file against its manifest.
+
+        With `fast` it computes in the number format that the machine is fastest with (`inference.fastest`),
+        else in float32, which gives the same answers everywhere.
 
         Raises
         ------
@@ -240,24 +211,42 @@ class Classifier:
         model = network.build(transformers.AutoModel.from_config(config), tokenizer, len(config.id2label))
         model.load_state_dict(load_file(folder / _WEIGHTS))
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device), tokenizer, manifest, folder)
+        return cls(model.to(device), tokenizer, manifest, folder, fast)
 
-    def predict(self, texts: list[str] | pd.Series) -> pd.DataFrame:
+    def predict(self, texts: list[str] | pd.Series, cascade: bool = False) -> pd.DataFrame:
         """Classify texts.
+
+        Parameters
+        ----------
+        texts : in any number; each is cut at the model's longest
+        cascade : let the counter alone answer where it is so sure that the reader would hardly change the label
 
         Returns
         -------
         DataFrame, one row a text in the order given: ``label`` (int), ``confidence`` (the
-        probability of that label), and ``p0`` … ``p(K-1)``.
+        probability of that label), ``p0`` … ``p(K-1)``, and with `cascade` also ``settled``, whether
+        the counter answered alone.
         """
-        scores = logits(self.model, self.tokenizer, [str(text) for text in texts])
-        chances = softmax(scores, self.manifest["temperature"])
+        ids = inference.tokenise(self.tokenizer, [str(text) for text in texts])
+        chances, settled = np.zeros((len(ids), len(self.manifest["labels"])), np.float32), np.zeros(len(ids), bool)
+        if cascade and ids:
+            chances = inference.softmax(self._logits(lambda ids, mask: self.model.counter(ids), ids))
+            settled = chances.max(axis=1) >= self.manifest["thresholds"]["settled"]
+        rest = np.flatnonzero(~settled)
+        if len(rest):
+            scores = self._logits(self._answer, [ids[row] for row in rest])
+            chances[rest] = inference.softmax(scores, self.manifest["temperature"])
         frame = pd.DataFrame(chances, columns=[f"p{k}" for k in range(chances.shape[1])])
         frame.insert(0, "label", chances.argmax(axis=1) if len(chances) else 0)
         frame.insert(1, "confidence", chances.max(axis=1) if len(chances) else 0.0)
+        if cascade:
+            frame["settled"] = settled
         if isinstance(texts, pd.Series):
             frame.index = texts.index
         return frame
+
+    def _logits(self, answer: inference.Answer, ids: list[list[int]]) -> np.ndarray:
+        return inference.logits(answer, self.tokenizer, ids, self.model.device)
 
 
 def _verified_manifest(folder: Path) -> dict:
@@ -267,7 +256,7 @@ def _verified_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf8"))
         digests, *_ = (manifest[name] for name in ("files", "task", "labels", "temperature", "tokens"))
-        if "thresholds" not in manifest:
+        if "settled" not in manifest.get("thresholds", {}):
             raise InputError(f"{folder} was trained by an earlier version of this project; run `make train`")
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error

@@ -54,6 +54,26 @@ def fit_thresholds(chances: np.ndarray, labels: np.ndarray, right: float = 0.9) 
             "abstain": float(confidence[order][enough[-1]]) if len(enough) else 1.0}
 
 
+def fit_settled(counted: np.ndarray, mixed: np.ndarray, labels: np.ndarray, positive: list[int]) -> float:
+    """From which confidence on the counter may answer alone, from validation rows; above 1 if it never may.
+
+    The lowest one at which at most one row in two hundred gets another label than from the whole network, and
+    the share of positive rows that are found falls by at most half a point.
+
+    Parameters
+    ----------
+    counted, mixed : probabilities of the counter and of the whole network, shape (n, labels)
+    labels : true labels, shape (n,)
+    """
+    confidence, alone, both = counted.max(axis=1), counted.argmax(axis=1), mixed.argmax(axis=1)
+    is_true = np.isin(labels, positive)
+    missed = is_true * (np.isin(both, positive).astype(int) - np.isin(alone, positive))
+    rows = pd.DataFrame({"changed": (alone != both) / len(labels), "missed": missed / max(1, is_true.sum())})
+    sums = rows.groupby(confidence).sum().sort_index(ascending=False).cumsum()
+    allowed = (sums <= 0.005).all(axis=1).cummin()
+    return float(sums.index[allowed].min()) if allowed.any() else 2.0
+
+
 def label_sets(chances: np.ndarray, threshold: float) -> np.ndarray:
     """Which labels stay possible, bool of shape (n, labels); the likeliest one always does."""
     return (chances >= threshold) | (chances == chances.max(axis=1, keepdims=True))

@@ -36,13 +36,13 @@ class Reader(torch.nn.Module):
                 labels: torch.Tensor | None = None) -> SequenceClassifierOutput:
         """Logits of shape (posts, labels); `labels` are named for `Trainer`, which computes the loss itself."""
         vectors = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return SequenceClassifierOutput(logits=self.head(self.dropout(self.pool(vectors, attention_mask))))
+        pooled = self.pool(vectors, attention_mask).to(self.head.weight.dtype)
+        return SequenceClassifierOutput(logits=self.head(self.dropout(pooled)))
 
     def pool(self, vectors: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """One vector a post, from its token vectors: their mean."""
         mask = attention_mask.unsqueeze(-1).to(vectors.dtype)
         return (vectors * mask).sum(1) / mask.sum(1).clamp(min=1)
-
 
     def depth(self, name: str) -> int:
         """Where a parameter stands: 0 for the embeddings, then the layers from 1, the head above them."""
@@ -91,6 +91,10 @@ class Network(torch.nn.Module):
     @property
     def device(self) -> torch.device:
         return self.counter.bias.device
+
+    def halves(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits of the reader and of the counter apart, shape (2, posts, labels)."""
+        return torch.stack([self.reader(input_ids, attention_mask).logits.float(), self.counter(input_ids)])
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits of shape (posts, labels) for token ids and their mask, both (posts, tokens)."""

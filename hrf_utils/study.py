@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
-from hrf_utils import classifier, datasets, evaluation, files, settings, splits, training
+from hrf_utils import datasets, evaluation, files, inference, settings, splits, training
 from hrf_utils.intervals import interval
 from hrf_utils.network import READER_SHARE, mix
 from hrf_utils.tasks import Task
@@ -86,9 +86,9 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
     def halves(of: list[str], seed: int) -> np.ndarray:
         change = partial(variant.change, texts=texts) if variant.change else None
         model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets, change)
-        training.calibrate(model, tokenizer, learn, rest[held])
+        training.calibrate(model, tokenizer, learn, rest[held], task.positive)
         shutil.rmtree(work)
-        return classifier.logits(model, tokenizer, of, halves=True)
+        return inference.logits(model.halves, tokenizer, inference.tokenise(tokenizer, of), model.device)
 
     if variant.self_training:
         chance = blend(halves(texts, repeat))
@@ -96,7 +96,7 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
         taught = pd.DataFrame({"text": np.array(texts, object)[sure], "label": chance[sure].argmax(axis=1)})
         learn, targets = pd.concat([learn, taught], ignore_index=True), np.concatenate([targets, chance[sure]])
     found = [halves(rows.loc[is_test, "text"].tolist(), repeat + 100 * k) for k in range(variant.seeds)]
-    chances = np.mean([[classifier.softmax(half) for half in one] for one in found], axis=0)
+    chances = np.mean([[inference.softmax(half) for half in one] for one in found], axis=0)
     return np.log(chances.clip(1e-9)).astype(np.float32)
 
 
@@ -111,7 +111,7 @@ def linear(rows: pd.DataFrame, repeat: int = 0, folds: int = 5) -> np.ndarray:
 
 def blend(halves: np.ndarray, share: float = READER_SHARE) -> np.ndarray:
     """Probabilities of reader and counter (2, n, labels) mixed; `share` is the reader's; (n, labels)."""
-    return mix(*map(classifier.softmax, halves), share)
+    return mix(*map(inference.softmax, halves), share)
 
 
 def compare(labels: np.ndarray, answers: dict[str, list[np.ndarray]], against: str, task: Task,

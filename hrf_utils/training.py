@@ -21,7 +21,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hrf_utils import cards, classifier, confidence, files, network
+from hrf_utils import cards, classifier, confidence, files, inference, network
 from hrf_utils.settings import ROOT, InputError, data_path
 from hrf_utils.tasks import Task
 
@@ -145,7 +145,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     except InputError:
         shutil.rmtree(work)
         raise
-    temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation)
+    temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation, task.positive)
     labels = validation["label"].to_numpy()
     manifest = {
         "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": tokenizer.model_max_length,
@@ -209,30 +209,32 @@ def _whole_checkpoint(work: Path) -> bool:
     return any(folder.exists() for folder in found)
 
 
-def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame,
-              validation: pd.DataFrame) -> tuple[float, dict[str, float], np.ndarray]:
+def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, validation: pd.DataFrame,
+              positive: list[int]) -> tuple[float, dict[str, float], np.ndarray]:
     """Fit the counter to `learn`, make both halves of the network calibrated, and then their mixture.
 
     Returns
     -------
     The temperature and the thresholds of the whole, and its logits on `validation`, (n, labels).
     """
-    ids = tokenizer(learn["text"].tolist(), truncation=True)["input_ids"]
     device = model.reader.head.weight.device
-    network.fit_counter(model.counter.cpu(), ids, learn["label"].to_numpy())
-    model.to(device)
-    labels, texts = validation["label"].to_numpy(), validation["text"].tolist()
+    network.fit_counter(model.counter.cpu(), inference.tokenise(tokenizer, learn["text"].tolist()),
+                        learn["label"].to_numpy())
+    model.to(device).eval()
+    labels, ids = validation["label"].to_numpy(), inference.tokenise(tokenizer, validation["text"].tolist())
     halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])
     chances = []
     with torch.no_grad():
-        for half, raw in zip(halves, classifier.logits(model, tokenizer, texts, halves=True), strict=True):
+        for half, raw in zip(halves, inference.logits(model.halves, tokenizer, ids, device), strict=True):
             warm = confidence.fit_temperature(raw, labels)
-            chances.append(classifier.softmax(raw, warm))
+            chances.append(inference.softmax(raw, warm))
             for part in half:
                 part.div_(warm)
     scores = np.log(network.mix(*chances).clip(1e-9))
     temperature = confidence.fit_temperature(scores, labels)
-    return temperature, confidence.fit_thresholds(classifier.softmax(scores, temperature), labels), scores
+    thresholds = confidence.fit_thresholds(inference.softmax(scores, temperature), labels)
+    thresholds["settled"] = confidence.fit_settled(chances[1], np.exp(scores), labels, positive)
+    return temperature, thresholds, scores
 
 
 def _in_processes(processes: int, learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str,
@@ -270,15 +272,14 @@ def _loss(outputs, labels, num_items_in_batch=None):
 
 def _arguments(folder: str, seed: int, recipe: Recipe, watched: bool) -> TrainingArguments:
     cpu = not torch.cuda.is_available()
-    half = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported()
     return TrainingArguments(
         folder, seed=seed, num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
         per_device_train_batch_size=recipe.batch_size, per_device_eval_batch_size=2 * recipe.batch_size,
-        lr_scheduler_type="cosine", warmup_steps=0.1, weight_decay=0.01, optim="adamw_torch_fused", bf16=bool(half),
-        use_cpu=cpu, ddp_backend="gloo" if cpu and "RANK" in os.environ else None, remove_unused_columns=False,
-        train_sampling_strategy="group_by_length", eval_strategy="epoch" if watched else "no", save_strategy="epoch",
-        save_total_limit=1, logging_strategy="epoch", report_to="none", disable_tqdm=True,
-        dataloader_pin_memory=not cpu)
+        lr_scheduler_type="cosine", warmup_steps=0.1, weight_decay=0.01, optim="adamw_torch_fused",
+        bf16=inference.has_bfloat16(), use_cpu=cpu, ddp_backend="gloo" if cpu and "RANK" in os.environ else None,
+        remove_unused_columns=False, train_sampling_strategy="group_by_length",
+        eval_strategy="epoch" if watched else "no", save_strategy="epoch", save_total_limit=1,
+        logging_strategy="epoch", report_to="none", disable_tqdm=True, dataloader_pin_memory=not cpu)
 
 
 def _scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:

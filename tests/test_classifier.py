@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+import torch
 import transformers
 
-from hrf_utils import classifier, network, training
+from hrf_utils import classifier, inference, network, training
 from hrf_utils.classifier import Classifier, run_folder
 from hrf_utils.settings import InputError
 
@@ -81,7 +82,7 @@ def test_the_folder_is_of_use_without_this_project(folder, split):
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     for rows in (slice(0, 1), slice(0, 10)):
         scores = session.run(None, {k: batch[k][rows] for k in ("input_ids", "attention_mask")})[0]
-        chances = classifier.softmax(scores, manifest["temperature"])
+        chances = inference.softmax(scores, manifest["temperature"])
         np.testing.assert_allclose(chances, ours.filter(regex=r"^p\d").to_numpy()[rows], atol=1e-4)
 
 
@@ -164,7 +165,7 @@ def test_the_last_epoch_is_kept_so_that_validation_chooses_nothing(split, force,
     manifest = json.loads((trained.folder / "manifest.json").read_text())
     got = Classifier.load(trained.folder).predict(split.loc[split["part"] == "validation", "text"])
     assert manifest["validation"]["accuracy"] == pytest.approx((got["label"] == split["label"].loc[got.index]).mean())
-    assert set(manifest["thresholds"]) == {"set", "abstain"}
+    assert set(manifest["thresholds"]) == {"set", "abstain", "settled"}
 
 
 def test_the_run_before_is_one_that_can_answer(split, force, tiny_bert):
@@ -295,5 +296,44 @@ def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert, count
     plain = TfidfVectorizer(analyzer=lambda row: row, min_df=2, sublinear_tf=True)
     model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000).fit(plain.fit_transform(pairs), labels)
     batch = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
-    chances = classifier.softmax(net.counter(batch).numpy())
+    chances = inference.softmax(net.counter(batch).numpy())
     np.testing.assert_allclose(chances, model.predict_proba(plain.transform(pairs)), atol=0.005)
+
+
+def calmed(model):
+    """So small a model is quite sure of everything; one that is less so shows differences."""
+    with torch.no_grad():
+        for half in (model.model.reader.head, model.model.counter):
+            half.weight.mul_(0.02)
+            half.bias.mul_(0.02)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_faster_number_formats_give_the_same_labels(kind, copy, split, monkeypatch):
+    monkeypatch.setattr(inference, "has_bfloat16", lambda: kind == "bfloat16")
+    model = calmed(Classifier.load(copy))
+    classifier._export_onnx(model.model, model.tokenizer, copy / "model.onnx")
+    exact = model.predict(split["text"])
+    fast = Classifier(model.model, model.tokenizer, model.manifest, copy, fast=True)
+    assert fast.format == kind and model.format == "float32"
+    got = fast.predict(split["text"])
+    assert (got["label"] == exact["label"]).mean() > 0.95
+    np.testing.assert_allclose(got["confidence"], exact["confidence"], atol=0.1)
+    assert (got != exact).any(axis=None)
+
+
+def test_a_cascade_asks_the_reader_only_where_the_counter_is_unsure(copy, split, monkeypatch):
+    model, texts = calmed(Classifier.load(copy)), split["text"]
+    whole = model.predict(texts)
+    counted = inference.softmax(inference.logits(
+        lambda ids, mask: model.model.counter(ids), model.tokenizer, inference.tokenise(model.tokenizer, list(texts))))
+    limit = float(np.sort(np.unique(counted.max(axis=1)))[-5])
+    model.manifest["thresholds"]["settled"] = limit
+    got = model.predict(texts, cascade=True)
+    settled = counted.max(axis=1) >= limit
+    assert got["settled"].tolist() == settled.tolist() and 0 < settled.sum() < len(texts)
+    np.testing.assert_allclose(got.filter(regex="^p")[settled], counted[settled], atol=1e-6)
+    np.testing.assert_allclose(got.filter(regex="^p")[~settled], whole.filter(regex="^p")[~settled], atol=1e-5)
+    model.manifest["thresholds"]["settled"] = 2.0
+    assert not model.predict(texts, cascade=True)["settled"].any() and model.predict([], cascade=True).empty

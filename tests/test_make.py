@@ -110,7 +110,7 @@ def test_rooms_import_only_downward():
               ["sources"], ["x_search", "bluesky", "review_widget"],
               ["x", "collecting", "policies", "labeling", "agreement", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards", "review", "exports", "counts", "corroboration"],
-              ["network", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions", "store_reviews",
+              ["network", "inference", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions", "store_reviews",
                "store_publish", "session", "exchange"], ["store_labels", "store_serving"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
               ["files", "text", "intervals", "dates"], ["settings"]]
