@@ -110,8 +110,8 @@ def test_rooms_import_only_downward():
               ["sources"], ["x_search", "bluesky", "review_widget"],
               ["x", "collecting", "policies", "labeling", "agreement", "datasets", "splits", "classifier", "evaluation",
                "incidents", "behaviour", "cards", "review", "exports", "counts", "corroboration"],
-              ["network", "inference", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions", "store_reviews",
-               "store_publish", "session", "exchange"], ["store_labels", "store_serving"],
+              ["network", "inference", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions",
+               "store_reviews", "store_publish", "session", "exchange"], ["store_labels", "store_serving"],
               ["store", "tasks"], ["schema", "posts", "places"], ["mentions"], ["gazetteer"],
               ["files", "text", "intervals", "dates"], ["settings"]]
     floor = {name: number for number, names in enumerate(floors) for name in names}
