@@ -90,7 +90,7 @@ def test_a_post_queued_for_the_audit_gives_that_origin_to_all_its_labels(store, 
     assert labels_of(store, "ben")["origin"].tolist() == ["audit"]
 
 
-def test_a_post_that_another_labeler_takes_meanwhile_is_passed_over(begin):
+def test_a_post_that_another_labeler_takes_meanwhile_is_passed_over(store, begin):
     ann, ben = begin(n=4), begin("ben", n=4)
     ben.label(1)
     ben.label(1)
