@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedGroupKFold
+from tqdm import tqdm
 
 from hrf_utils import evaluation, files, labeling, settings
 from hrf_utils.intervals import interval, resamples
@@ -75,7 +76,8 @@ def replays(rows: pd.DataFrame, task: Task, seeds: range, mix: str, step: int, m
             against: int) -> pd.DataFrame:
     """`replay` for several seeds, with their ``seed``, two at a time; those that were kept are read."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a fork would copy locks that threads hold
-        return pd.concat(pool.map(partial(_kept, rows, task, mix, step, most, against), seeds), ignore_index=True)
+        found = pool.map(partial(_kept, rows, task, mix, step, most, against), seeds)
+        return pd.concat(tqdm(found, total=len(seeds), desc="replay"), ignore_index=True)
 
 
 def _kept(rows: pd.DataFrame, task: Task, mix: str, step: int, most: int, against: int, seed: int) -> pd.DataFrame:
