@@ -134,7 +134,8 @@ def test_what_the_readme_names_exists():
 @pytest.mark.parametrize(("notebook", "says"), [
     ("4_performance", r"Accuracy (\S+ \(.*?\)), macro-F1 (\S+ \(.*?\)) on ([\d,]+) posts"),
     ("A2_what_helped", r"accuracy: (\S+ \(.*?\)); above the linear SVM by (\S+ \(.*?\)); n = ([\d,]+)"),
-    ("A2_what_helped", r"macro-F1: (\S+ \(.*?\)); above the linear SVM by (\S+ \(.*?\)); n = ([\d,]+)")])
+    ("A2_what_helped", r"macro-F1: (\S+ \(.*?\)); above the linear SVM by (\S+ \(.*?\)); n = ([\d,]+)"),
+    ("A4_active_learning", r"reaches that with (\d+) labels \((.*?)\)")])
 def test_the_numbers_of_the_readme_are_those_of_the_notebooks(notebook, says):
     cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
     said = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
