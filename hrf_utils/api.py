@@ -408,9 +408,10 @@ def main() -> int:
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         os.execv(sys.executable, [
             sys.executable, "-m", "gunicorn", "hrf_utils.api:app()", "--worker-class", "uvicorn_worker.UvicornWorker",
-            "--workers", str(workers), "--bind", where, "--timeout", "60", "--log-level", "warning"])
+            "--workers", str(workers), "--bind", where, "--timeout", "60", "--keep-alive", str(serving.IDLE),
+            "--log-level", "warning"])
     uvicorn.run(made, host=host, port=port, access_log=False, log_level="warning", ws="none",
-                timeout_graceful_shutdown=10)
+                timeout_graceful_shutdown=10, timeout_keep_alive=serving.IDLE)
     return 0
 
 

@@ -25,6 +25,8 @@ BODY = 1_000_000
 """Bytes that a request may bring."""
 SECONDS = 30.0
 """Time that a request may take, from its headers to the end of the answer."""
+IDLE = 75
+"""Seconds for which a connection may wait for its next request; a slow client finds a shorter one closed under it."""
 AT_ONCE = 128
 """Requests that one process works on at the same time."""
 WAITING, BATCH, LINGER = 1024, 64, 0.005
