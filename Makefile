@@ -20,6 +20,9 @@ task := $(word 2,$(ASKED))
 home := $(word 3,$(ASKED))
 given = $(wildcard $(filter-out -,$(word $1,$(ASKED))))
 
+# Threads that wait for each other sleep; spinning, they slow training down tenfold where others compute, too.
+export OMP_WAIT_POLICY := PASSIVE
+
 python := .venv/bin/python
 do := $(python) -m hrf_utils.pipeline
 reports := $(home)/reports
