@@ -113,6 +113,24 @@ def test_runs_are_kept_and_current_names_the_latest(split, force, tiny_bert):
     assert first.exists() and run_folder("force") == second and run_folder("force", first.name) == first
 
 
+@pytest.mark.parametrize(("spoiled", "survives"), [({3}, True), (set(range(3, 99)), False)])
+def test_a_step_that_is_not_a_number_is_left_out_unless_there_are_many(split, force, tiny_bert, monkeypatch, spoiled,
+                                                                       survives):
+    loss, steps = training._loss, iter(range(1000))
+
+    def now_and_then(outputs, labels, num_items_in_batch=None):
+        spoil = outputs.logits.requires_grad and next(steps) in spoiled
+        return loss(outputs, labels) * (float("nan") if spoil else 1.0)
+
+    monkeypatch.setattr(training, "_loss", now_and_then)
+    if not survives:
+        with pytest.raises(InputError, match="gradient is not a number for the 4th time"):
+            fit(split, force, tiny_bert)
+        return
+    weights = Classifier.load(fit(split, force, tiny_bert).folder).model.state_dict()
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
 def test_nan_loss_keeps_the_current_model(split, force, tiny_bert):
     kept = fit(split, force, tiny_bert, epochs=1).folder
     with pytest.raises(InputError, match="not a number.*the current model was kept"):
