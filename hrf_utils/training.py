@@ -44,7 +44,7 @@ class Recipe:
     batch_size: int = 32
     class_weight_power: float = 0.5
     frozen: float = 0.33
-    supplement_weight: float = 0.5
+    supplement_weight: float = 1.0
 
 
 class Trained(NamedTuple):

@@ -197,7 +197,7 @@ VARIANTS = {
     "two seeds": Variant("the answers of two networks averaged", seeds=2),
     "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
     "no supplement": Variant("no invented posts beside the labelled rows", beside=lambda posts: posts["label"] < 0),
-    "supplement at full weight": Variant("an invented post counts as much as a row", {"supplement_weight": 1.0}),
+    "supplement at half weight": Variant("an invented post counts half as much as a row", {"supplement_weight": 0.5}),
     "supplement of ranks 2 to 4": Variant("invented posts of ranks 2 to 4 alone",
                                           beside=lambda posts: posts["label"].isin([2, 3, 4])),
     "starter corpus alone": Variant("no contrast sets beside the rows", beside=lambda posts: ~_contrast(posts)),
