@@ -272,10 +272,10 @@ def without_one_form(rows: pd.DataFrame, task: Task, weights: np.ndarray, seed: 
     folds = StratifiedGroupKFold(max(2, min(5, rows["label"].value_counts().min())), shuffle=True, random_state=seed)
     plain = rows.assign(text=one_form(rows["text"], task.normalise))
     table = {}
-    for name, read in (("as they came", rows), ("in one form", plain)):
+    spaced, true = rows["text"].str.split().str.join(" "), np.isin(rows["label"], task.positive)
+    for name, read in (("as they came", rows.assign(text=spaced)), ("in one form", plain)):
         scores = positive_chance(_out_of_fold(read, folds), task)
-        true = np.isin(rows["label"], task.positive)
-        table[name] = {"changed": int((rows["text"] != read["text"]).sum()),
+        table[name] = {"changed": int((spaced != read["text"]).sum()),
                        "roc_auc": interval(roc_auc(true, scores, weights))} \
             | flagged_at_recall(rows, scores, task, weights)
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("texts")

@@ -33,7 +33,7 @@ def canonical(text: str) -> str:
     return " ".join(words) or text
 
 
-FORMS = {"links": r"https?://\S+|\bwww\.\S+", "retweets": r"\b(?:RT|rt(?=\s+@))\b(?:\s+@\w+:?)?",
+FORMS = {"links": r"(?i:https?://|\bwww\.)\S+", "retweets": r"\b(?:RT|rt(?=\s+@))\b(?:\s+@\w+:?)?",
          "mentions": r"(?<!\w)@\w+", "hashtags": r"#(?=\w)"}
 """What a task's ``normalise`` may leave out of texts before they are learned from or scored; of hashtags, the sign."""
 
