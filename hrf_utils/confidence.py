@@ -223,5 +223,6 @@ def flagged_at_recall(rows: pd.DataFrame, chance: np.ndarray, task: Task, weight
     for kind in sorted(set(kinds[~true]) - {""}):
         passed = np.cumsum(drawn * (~true & (kinds == kind)), axis=1)
         with np.errstate(invalid="ignore"):
-            answer[kind] = interval(passed[np.arange(len(drawn)), last] / passed[:, -1])
+            share_passed = passed[np.arange(len(drawn)), last] / passed[:, -1]
+        answer[kind] = interval(np.where(found[:, -1] > 0, share_passed, np.nan))
     return answer

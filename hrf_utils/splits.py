@@ -218,6 +218,12 @@ def would_cross(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(counts).groupby(used["label"]).sum()
 
 
+def clusters(rows: pd.DataFrame) -> np.ndarray:
+    """What intervals draw again as one piece: the posts of an author where posts have kinds, else a group; (n,)."""
+    by_author = (rows["kind"] != "") & (rows["author"] != "")
+    return rows["author"].where(by_author, rows["group"].astype(str)).to_numpy()
+
+
 def strata(frame: pd.DataFrame) -> pd.Series:
     """What parts hold equal shares of: labels, and the kinds of posts within them where posts have kinds."""
     return frame["label"].astype(str) + frame.get("kind", "")

@@ -150,7 +150,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     labels = validation["label"].to_numpy()
     manifest = {
         "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": tokenizer.model_max_length,
-        "temperature": temperature, "thresholds": thresholds,
+        "normalise": list(task.normalise), "temperature": temperature, "thresholds": thresholds,
         "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
         "validation": {"n": len(validation), **_scores(labels, scores)},
         "rows": frame["part"].value_counts().to_dict(),

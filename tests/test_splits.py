@@ -206,6 +206,12 @@ def test_a_model_that_learned_from_a_test_row_is_no_judge(tmp_path):
     assert not splits.never_learned(tmp_path, testing)
 
 
+def test_intervals_draw_authors_where_posts_have_kinds():
+    rows = pd.DataFrame({"kind": ["pro", "pro", "about", "about", "", ""], "author": ["x", "y", "z", "", "x", ""],
+                         "group": [0, 0, 1, 1, 2, 3]})
+    assert splits.clusters(rows).tolist() == ["x", "y", "z", "1", "2", "3"]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_every_part_holds_every_kind_and_no_author_stands_in_two(tmp_path, seed):
     rng = np.random.default_rng(seed)
