@@ -216,7 +216,7 @@ def test_intervals_draw_authors_where_posts_have_kinds():
 def test_every_part_holds_every_kind_and_no_author_stands_in_two(tmp_path, seed):
     rng = np.random.default_rng(seed)
     kinds = [("pro", f"p{k}", 6) for k in range(20)] + [("about", f"a{k}", 5) for k in range(24)] \
-        + [("random", f"r{k}", 1) for k in range(400)]
+        + [("random", f"r{k}", 5) for k in range(80)]
     rows = [{"kind": kind, "author": author, "label": int(kind == "pro")}
             for kind, author, n in kinds for _ in range(n)]
     frame = pd.DataFrame(rows).assign(dataset="d", conversation_id="", text=[
