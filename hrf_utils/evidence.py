@@ -158,10 +158,11 @@ def optimism(scores: dict[str, dict]) -> None:
         axis.set(title=title, ylim=(1.5, -0.7))
         axis.margins(x=0.25)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-    gap = scores["gap"]["macro_f1"]
-    dealt, kept = (scores[way]["macro_f1"]["value"] for way in ("random", "grouped"))
-    show(figure, f"The linear model under two splits: macro-F1 {dealt:.3f} with rows dealt at random, {kept:.3f} with "
-                 f"related rows kept together; difference {gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f}).")
+    texts = [f"{title} {scores['random'][metric]['value']:.3f} with rows dealt at random, "
+             f"{scores['grouped'][metric]['value']:.3f} with related rows kept together; difference "
+             + "{value:.3f} ({low:.3f} to {high:.3f})".format(**scores["gap"][metric])
+             for metric, title in (first, ("macro_f1", "Macro-F1"))]
+    show(figure, f"The linear model under two splits: {'. '.join(texts)}.")
 
 
 def risk_coverage(table: pd.DataFrame, abstain: float) -> None:

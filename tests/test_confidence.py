@@ -121,6 +121,8 @@ def test_each_kind_is_counted_by_itself(indicator):
         {kind: (chance[rows["kind"] == kind] > 0.5).mean() for kind in ("about", "pro", "random")})
     assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
     assert confidence.flagged_by_kind(rows.assign(kind=""), chance > 0.5, weights).empty
+    none = confidence.flagged_by_kind(rows, chance > 2, weights).loc["about"]
+    assert none["low"] == none["value"] == 0 and 0.05 < none["high"] < 0.1  # 0 of 50 authors, not of 500 posts
 
 
 def test_kinds_are_compared_where_as_many_positives_are_found(indicator):
