@@ -134,3 +134,5 @@ def test_kinds_are_compared_where_as_many_positives_are_found(indicator):
     assert got["about"]["low"] < got["about"]["value"] < got["about"]["high"]
     tied = confidence.flagged_at_recall(rows, np.zeros(2000), tasks.load("threat"), weights)
     assert tied["about"]["value"] == tied["random"]["value"] == 1  # one score for all: who finds some flags all
+    none_found = np.vstack([weights[0], np.where(rows["label"] == 1, 0, 1)])  # a resample without any positive row
+    assert np.isnan(confidence.flagged_at_recall(rows, chance, tasks.load("threat"), none_found)["about"]["low"])
