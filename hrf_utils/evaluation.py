@@ -74,7 +74,7 @@ def roc_auc(true: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.nda
     """Area under the ROC curve in each resample, shape (draws + 1,); not a number without both kinds of rows."""
     order = np.argsort(scores, kind="stable")
     first = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
-    drawn, true = weights[:, order], np.asarray(true)[order]
+    drawn, true = weights[:, order], np.asarray(true, int)[order]
     above, below = (np.add.reduceat(drawn * part, first, axis=1) for part in (true, 1 - true))
     beaten = np.cumsum(below, axis=1) - below / 2
     with np.errstate(invalid="ignore"):

@@ -98,3 +98,4 @@ def test_the_story_runs(task, home, tmp_path):
         assert len(metrics["kinds"]["operating_points"]) == 7 and "1 in 100,000" in metrics["false_alarms"]
         assert metrics["kinds"]["one_form"]["as they came"]["changed"] == 0 < metrics["kinds"]["one_form"][
             "in one form"]["changed"]
+        assert 0 < metrics["kinds"]["of_like_length"]["n"] <= metrics["n"]
