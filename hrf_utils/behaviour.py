@@ -85,9 +85,14 @@ def summary(answered: pd.DataFrame) -> dict[str, dict]:
             for name, part in (("all", answered), ("invariance", variants))}
 
 
-def slices(texts: pd.Series) -> pd.DataFrame:
-    """Which texts belong to which slice of ``data/behaviour/slices.yml``: bool, one column a slice."""
-    patterns = yaml.safe_load((FOLDER / "slices.yml").read_text(encoding="utf8"))
+def slices(texts: pd.Series, task: Task | None = None) -> pd.DataFrame:
+    """Which texts belong to which slice of ``data/behaviour/``: bool, one column a slice.
+
+    Slices of all tasks stand in ``slices.yml``, those of one task in ``slices-<task>.yml``.
+    """
+    paths = [FOLDER / "slices.yml", *([FOLDER / f"slices-{task.name}.yml"] if task else [])]
+    patterns = {name: pattern for path in paths if path.exists()
+                for name, pattern in yaml.safe_load(path.read_text(encoding="utf8")).items()}
     rules = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in patterns.items()}
     return pd.DataFrame({name: texts.map(lambda text, rule=rule: bool(rule.search(text)))
                          for name, rule in rules.items()}, index=texts.index)

@@ -10,6 +10,8 @@ def card(task: Task, manifest: dict, metrics: dict | None = None) -> str:
     labels = "\n".join(f"- {label.number} {label.name}: {label.definition}" for label in task.labels)
     rows = manifest["rows"]
     names = ", ".join(manifest["supplement"])
+    forms = ", ".join(manifest.get("normalise", []))
+    left_out = f"`tokenizer.json` leaves out {forms}, which could tell where a post came from.\n" if forms else ""
     extra = f", and {rows['supplement']:,} invented posts ({names}) beside them" if names else ""
     return f"""---
 tags: [text-classification]
@@ -47,7 +49,7 @@ ONNX Runtime: `model.onnx` takes `input_ids` and `attention_mask` from `tokenize
 Believe an answer whose probability is at least {manifest['thresholds']['abstain']:.2f} (nine in ten such validation
 rows were right), and read all labels of at least {manifest['thresholds']['set']:.2f} as the set that holds the true
 one {COVERAGE:.0%} of the time.
-"""
+{left_out}"""
 
 
 def _validation(manifest: dict) -> str:

@@ -7,6 +7,7 @@ names in ``manifest.json``.
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 from hrf_utils import files, inference, settings
 from hrf_utils.settings import InputError
@@ -43,8 +45,8 @@ def encoder_folder(encoder: str) -> str:
     return str(folder)
 
 
-def from_encoder(encoder: str, names: list[str]) -> tuple:
-    """A fresh network on an encoder, and the encoder's tokenizer.
+def from_encoder(encoder: str, names: list[str], forms: Iterable[str] = ()) -> tuple:
+    """A fresh network on an encoder, and the encoder's tokenizer, which leaves out `forms` (of `text.FORMS`).
 
     Raises
     ------
@@ -69,6 +71,7 @@ def from_encoder(encoder: str, names: list[str]) -> tuple:
     tokenizer.model_max_length = min(LONGEST, tokenizer.model_max_length, model.config.max_position_embeddings)
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: number for number, name in enumerate(names)}
+    inference.without(tokenizer, forms)
     return network.build(model, tokenizer, len(names)), tokenizer
 
 
@@ -208,6 +211,8 @@ class Classifier:
         if list(config.id2label.values()) != manifest["labels"]:
             raise InputError(f"{folder}: config.json and manifest.json name different labels")
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, model_max_length=manifest["tokens"])
+        # transformers makes a normalizer of its own; what the model learned with stands in the file
+        tokenizer.backend_tokenizer.normalizer = Tokenizer.from_file(str(folder / "tokenizer.json")).normalizer
         model = network.build(transformers.AutoModel.from_config(config), tokenizer, len(config.id2label))
         model.load_state_dict(load_file(folder / _WEIGHTS))
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,13 +9,15 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from hrf_utils.intervals import interval, share
+from hrf_utils.intervals import interval, share, wilson
 from hrf_utils.tasks import Task
 
 COVERAGE = 0.9
 """How often a label set should hold the true label."""
-PREVALENCES = (100, 1_000, 10_000)
+PREVALENCES = (100, 1_000, 10_000, 100_000)
 RECALLS = (0.8, 0.9, 0.95, 0.99)
+COSTS = (1, 10, 100)
+"""How much a falsely flagged post may weigh beside a missed one, in equal numbers of positive and other posts."""
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -173,3 +175,59 @@ def false_alarms(labels: np.ndarray, predicted: np.ndarray, task: Task, weights:
         rows = {f"1 in {n:,}": interval(alarm * (1 - 1 / n) / (alarm * (1 - 1 / n) + hit / n))
                 for n in PREVALENCES}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("positives")
+
+
+def operating_points(chance: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, float]:
+    """Thresholds on the probability of a positive label, by what they are for, from validation rows.
+
+    The highest ones that find 50, 80, 90 and 95% of the positive rows, and those with the least sum of the share
+    that is missed and some times the share that is falsely flagged, see `COSTS`.
+    """
+    true = np.isin(labels, task.positive)
+    found, falsely = np.sort(chance[true]), np.sort(chance[~true])
+    points = {f"finds {recall:.0%}": float(found[int((1 - recall) * len(found) + 1e-9)])
+              for recall in (0.5, 0.8, 0.9, 0.95)}
+    at = np.append(np.unique(chance), np.nextafter(chance.max(), np.inf))
+    missed = np.searchsorted(found, at) / len(found)
+    flagged = 1 - np.searchsorted(falsely, at) / len(falsely)
+    return points | {f"a false flag weighs {cost}": float(at[np.argmin(missed + cost * flagged)]) for cost in COSTS}
+
+
+def flagged_by_kind(rows: pd.DataFrame, flagged: np.ndarray, weights: np.ndarray) -> pd.DataFrame:
+    """Share of the rows of each kind that is flagged: ``n``, ``authors``, ``value``, ``low``, ``high``.
+
+    Parameters
+    ----------
+    rows : has ``kind`` and ``author``; rows without a kind are left out
+    flagged : bool, shape (n,)
+    """
+    table = {}
+    for kind in sorted(set(rows["kind"]) - {""}):
+        part = (rows["kind"] == kind).to_numpy()
+        hits, authors = flagged[part], rows.loc[part, "author"].nunique()
+        cell = share(hits, weights[:, part])
+        if hits.all() or not hits.any():  # no resample differs, yet another author may
+            cell = wilson(authors * hits.all(), authors)
+        table[kind] = {"n": len(hits), "authors": authors} | cell
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("kind")
+
+
+def flagged_at_recall(rows: pd.DataFrame, chance: np.ndarray, task: Task, weights: np.ndarray,
+                      recall: float = 0.8) -> dict[str, dict]:
+    """Share of each kind's other rows that is flagged where a share `recall` of the positive rows is found.
+
+    Each resample has a threshold of its own, so that the interval tells of the curve and not of one threshold.
+    """
+    order = np.argsort(-chance, kind="stable")
+    drawn, falling = weights[:, order], -chance[order]
+    true, kinds = np.isin(rows["label"].to_numpy()[order], task.positive), rows["kind"].to_numpy()[order]
+    found = np.cumsum(drawn * true, axis=1)
+    last = np.minimum((found < recall * found[:, -1:] - 1e-9).sum(axis=1), len(order) - 1)
+    last = np.searchsorted(falling, falling[last], side="right") - 1
+    answer = {}
+    for kind in sorted(set(kinds[~true]) - {""}):
+        passed = np.cumsum(drawn * (~true & (kinds == kind)), axis=1)
+        with np.errstate(invalid="ignore"):
+            share_passed = passed[np.arange(len(drawn)), last] / passed[:, -1]
+        answer[kind] = interval(np.where(found[:, -1] > 0, share_passed, np.nan))
+    return answer

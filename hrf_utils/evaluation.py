@@ -3,15 +3,16 @@
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 from tqdm import tqdm
 
-from hrf_utils.confidence import calibration_error
+from hrf_utils.confidence import calibration_error, flagged_at_recall
 from hrf_utils.intervals import interval, resamples, share
 from hrf_utils.tasks import Task
+from hrf_utils.text import one_form
 
 
 def confusions(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, k: int) -> np.ndarray:
@@ -62,11 +63,22 @@ def _binary(labels: np.ndarray, chances: np.ndarray, predicted: np.ndarray, task
     scores = positive_chance(chances, task)
     of_confusion = from_confusion(confusions(true, said, weights, 2))
     answer = {"accuracy": of_confusion["accuracy"], "f1": of_confusion["f1"][:, 1]}
-    for name, function in (("roc_auc", roc_auc_score), ("average_precision", average_precision_score)):
-        answer[name] = np.array([
-            function(true, scores, sample_weight=w) if 0 < (true * w).sum() < w.sum() else np.nan
-            for w in tqdm(weights, desc=name, leave=False)])
+    answer["roc_auc"] = roc_auc(true, scores, weights)
+    answer["average_precision"] = np.array([
+        average_precision_score(true, scores, sample_weight=w) if 0 < (true * w).sum() < w.sum() else np.nan
+        for w in tqdm(weights, desc="average precision", leave=False)])
     return answer
+
+
+def roc_auc(true: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve in each resample, shape (draws + 1,); not a number without both kinds of rows."""
+    order = np.argsort(scores, kind="stable")
+    first = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
+    drawn, true = weights[:, order], np.asarray(true, int)[order]
+    above, below = (np.add.reduceat(drawn * part, first, axis=1) for part in (true, 1 - true))
+    beaten = np.cumsum(below, axis=1) - below / 2
+    with np.errstate(invalid="ignore"):
+        return (above * beaten).sum(axis=1) / (above.sum(axis=1) * below.sum(axis=1))
 
 
 def positive_chance(chances: np.ndarray, task: Task) -> np.ndarray:
@@ -217,24 +229,56 @@ def optimism(rows: pd.DataFrame, task: Task, weights: np.ndarray, seed: int = 0,
     Returns
     -------
     dict of ``random`` (rows dealt at random), ``grouped`` (groups kept whole) and ``gap`` (their paired
-    difference), each with the intervals of ``accuracy`` and ``macro_f1``.
+    difference), each with the intervals of ``accuracy`` and ``macro_f1``, and of ``roc_auc`` where there are two
+    labels.
     """
     folds = max(2, min(folds, rows["label"].value_counts().min()))
     ways = {"random": StratifiedKFold(folds, shuffle=True, random_state=seed),
             "grouped": StratifiedGroupKFold(folds, shuffle=True, random_state=seed)}
-    scores = {name: headline(rows["label"].to_numpy(), _out_of_fold(rows, way), weights, len(task.labels))
-              for name, way in ways.items()}
+    scores = {name: _linear_scores(rows, task, _out_of_fold(rows, way), weights) for name, way in ways.items()}
     scores["gap"] = {metric: scores["random"][metric] - scores["grouped"][metric] for metric in scores["random"]}
     return {name: {metric: interval(values) for metric, values in row.items()} for name, row in scores.items()}
 
 
 def _out_of_fold(rows: pd.DataFrame, folds: BaseCrossValidator) -> np.ndarray:
-    predicted = np.zeros(len(rows), int)
+    """Decision values of the linear SVM, shape (n, labels)."""
+    labels = np.unique(rows["label"])
+    scores = np.full((len(rows), len(labels)), -np.inf)
     groups = rows["group"] if isinstance(folds, StratifiedGroupKFold) else None
     for learn, test in folds.split(rows, rows["label"], groups):
         svm = linear_svm().fit(rows["text"].iloc[learn], rows["label"].iloc[learn])
-        predicted[test] = svm.predict(rows["text"].iloc[test])
-    return predicted
+        found = svm.decision_function(rows["text"].iloc[test])
+        found = found if found.ndim == 2 else np.column_stack([-found, found])
+        scores[np.ix_(test, np.searchsorted(labels, svm.classes_))] = found
+    return scores
+
+
+def _linear_scores(rows: pd.DataFrame, task: Task, scores: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    labels = rows["label"].to_numpy()
+    answer = headline(labels, np.unique(labels)[scores.argmax(axis=1)], weights, len(task.labels))
+    if len(task.labels) == 2:
+        answer["roc_auc"] = roc_auc(np.isin(labels, task.positive), positive_chance(scores, task), weights)
+    return answer
+
+
+def without_one_form(rows: pd.DataFrame, task: Task, weights: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """What links, mentions and the like give away: the linear SVM, cross-validated, on texts with and without them.
+
+    Returns
+    -------
+    One row a way to read: ``changed`` (rows whose text is another one in one form), ``roc_auc``, and for each kind of
+    negative rows the share that is flagged where 80% of the positive ones are found, all as intervals.
+    """
+    folds = StratifiedGroupKFold(max(2, min(5, rows["label"].value_counts().min())), shuffle=True, random_state=seed)
+    plain = rows.assign(text=one_form(rows["text"], task.normalise))
+    table = {}
+    spaced, true = rows["text"].str.split().str.join(" "), np.isin(rows["label"], task.positive)
+    for name, read in (("as they came", rows.assign(text=spaced)), ("in one form", plain)):
+        scores = positive_chance(_out_of_fold(read, folds), task)
+        table[name] = {"changed": int((spaced != read["text"]).sum()),
+                       "roc_auc": interval(roc_auc(true, scores, weights))} \
+            | flagged_at_recall(rows, scores, task, weights)
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis("texts")
 
 
 def ceiling(labels: pd.DataFrame, k: int, draws: int = 1000) -> dict[str, object]:

@@ -104,6 +104,30 @@ def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, tas
     show(figure, f"ROC curve, {texts[0]}; precision-recall curve, {texts[1]}; dashed: chance.")
 
 
+def trade_off(rows: pd.DataFrame, chance: np.ndarray, points: dict[str, float], task: Task) -> None:
+    """Positive posts missed against other posts falsely flagged, a line a kind; the marks are operating points."""
+    true = np.isin(rows["label"], task.positive)
+    kinds, texts = sorted(set(rows.loc[~true, "kind"]) - {""}), []
+    figure, (axis,) = canvas(7.6, 3.8)
+    for kind, color in zip(kinds, sns.color_palette([WARN, ACCENT, QUIET], len(kinds)), strict=True):
+        part = true | (rows["kind"] == kind).to_numpy()
+        fall_out, recall, _ = roc_curve(true[part], chance[part], drop_intermediate=False)
+        axis.plot(fall_out, 1 - recall, color=color, linewidth=2, label=kind)
+        scores = chance[part & ~true]
+        marks = [((scores >= least).mean(), (chance[true] < least).mean()) for least in points.values()]
+        axis.plot(*zip(*marks, strict=True), "o", color=color, markersize=5)
+        texts.append(f"{kind}: " + ", ".join(f"{name} flags {alarm:.1%} and misses {missed:.0%}"
+                                             for name, (alarm, missed) in zip(points, marks, strict=True)))
+    axis.set_xscale("symlog", linthresh=0.01)
+    axis.set(title="Missed against falsely flagged", xlabel="share of a kind's posts that are falsely flagged",
+             ylabel="share of positive posts missed", xlim=(0, 1), ylim=(0, 1))
+    axis.set_xticks([0, 0.01, 0.03, 0.1, 0.3, 1])
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.legend(title="kind", frameon=False)
+    show(figure, "Positive posts missed against posts of each kind falsely flagged. " + "; ".join(texts) + ".")
+
+
 def calibration(table: pd.DataFrame, metrics: dict) -> None:
     """How often the model is right at each confidence, with intervals; from `evaluation.reliability`."""
     low = min(table["confidence"].min(), table["low"].min()) - 0.05
@@ -123,7 +147,8 @@ def optimism(scores: dict[str, dict]) -> None:
     """Cross-validated scores of the linear model under a random and a leak-proof split."""
     names = {"random": "rows dealt at random", "grouped": "related rows kept together"}
     figure, axes = canvas(7.6, 1.9, 2)
-    for axis, metric, title in zip(axes, ("accuracy", "macro_f1"), ("Accuracy", "Macro-F1"), strict=True):
+    first = ("roc_auc", "Area under the ROC curve") if "roc_auc" in scores["gap"] else ("accuracy", "Accuracy")
+    for axis, (metric, title) in zip(axes, (first, ("macro_f1", "Macro-F1")), strict=True):
         for y, (way, color) in enumerate((("random", WARN), ("grouped", ACCENT))):
             cell = scores[way][metric]
             _dots(axis, y, cell, color)
@@ -133,10 +158,11 @@ def optimism(scores: dict[str, dict]) -> None:
         axis.set(title=title, ylim=(1.5, -0.7))
         axis.margins(x=0.25)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-    gap = scores["gap"]["macro_f1"]
-    dealt, kept = (scores[way]["macro_f1"]["value"] for way in ("random", "grouped"))
-    show(figure, f"The linear model under two splits: macro-F1 {dealt:.3f} with rows dealt at random, {kept:.3f} with "
-                 f"related rows kept together; difference {gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f}).")
+    texts = [f"{title} {scores['random'][metric]['value']:.3f} with rows dealt at random, "
+             f"{scores['grouped'][metric]['value']:.3f} with related rows kept together; difference "
+             + "{value:.3f} ({low:.3f} to {high:.3f})".format(**scores["gap"][metric])
+             for metric, title in (first, ("macro_f1", "Macro-F1"))]
+    show(figure, f"The linear model under two splits: {'. '.join(texts)}.")
 
 
 def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
@@ -229,7 +255,7 @@ def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None
     show(figure, f"Mean macro-F1 of {len(table)} replays, with the middle 95%: {'; '.join(texts)}.")
 
 
-def slices(table: pd.DataFrame) -> None:
+def slices(table: pd.DataFrame, title: str = "Accuracy against all other posts") -> None:
     """Difference in accuracy between a part of the test and the rest; from `evaluation.slices`."""
     if table.empty:
         return
@@ -240,9 +266,9 @@ def slices(table: pd.DataFrame) -> None:
         _dots(axis, y, row, ACCENT if apart else QUIET)
     axis.set_yticks(range(len(table)), [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
     axis.invert_yaxis()
-    axis.set(title="Accuracy against all other posts", xlabel="difference (blue: the interval leaves out 0)")
+    axis.set(title=title, xlabel="difference (blue: the interval leaves out 0)")
     axis.grid(axis="y", visible=False)
-    show(figure, "Difference in accuracy to all other posts, worst first: " + "; ".join(
+    show(figure, f"{title}, difference, worst first: " + "; ".join(
         f"{name} {row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
         for name, row in table.iterrows()) + ".")
 

@@ -2,12 +2,15 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Regex, normalizers
 from tqdm import tqdm
+
+from hrf_utils.text import FORMS
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -23,6 +26,15 @@ def softmax(scores: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     scaled = scores / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def without(tokenizer: object, forms: Iterable[str]) -> None:
+    """Let a tokenizer leave out some of `text.FORMS`; ``tokenizer.json`` keeps that, so all who use it see one form."""
+    steps = [normalizers.Replace(Regex(FORMS[form]), " ") for form in FORMS if form in forms]
+    if steps:
+        core = tokenizer.backend_tokenizer
+        spaces = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        core.normalizer = normalizers.Sequence([*steps, *spaces, *([core.normalizer] if core.normalizer else [])])
 
 
 def tokenise(tokenizer: object, texts: list[str]) -> list[list[int]]:

@@ -118,6 +118,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
     """Write the page of an executed notebook: code hidden, texts inert, figures with their alt text."""
     notebook = nbformat.read(notebook_path, as_version=4)
     facts = _facts(notebook)
+    notebook.cells = _with_something_to_show(notebook.cells)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if _FACTS not in o.get("data", {})]
@@ -135,6 +136,20 @@ def render(notebook_path: Path, page_path: Path) -> None:
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
     write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
                root="../")
+
+
+def _with_something_to_show(cells: list) -> list:
+    """The cells without prose tagged ``with-next`` that tells of code which, in this run, showed nothing."""
+    kept, shown = [], False
+    for cell in reversed(cells):
+        if cell.cell_type == "code":
+            shown = shown or bool(cell.get("outputs"))
+        elif not shown and "with-next" in cell.metadata.get("tags", []):
+            continue
+        else:
+            shown = False
+        kept.append(cell)
+    return kept[::-1]
 
 
 def _plain(markup: str) -> str:

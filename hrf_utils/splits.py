@@ -38,7 +38,7 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
                test_share: float = 0.2, validation_share: float = 0.1) -> pd.DataFrame:
     """Add ``group`` and ``part`` to labelled posts, and freeze the test rows in `path`.
 
-    Parts are stratified by label and keep groups (see `related`) whole. Where `path` exists, its
+    Parts are stratified by label and kind and keep groups (see `related`) whole. Where `path` exists, its
     rows are the test part, with their labels as frozen, and nothing related to them is used: such
     rows get the part ``unused``.
 
@@ -218,13 +218,24 @@ def would_cross(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(counts).groupby(used["label"]).sum()
 
 
+def clusters(rows: pd.DataFrame) -> np.ndarray:
+    """What intervals draw again as one piece: the posts of an author where posts have kinds, else a group; (n,)."""
+    by_author = (rows["kind"] != "") & (rows["author"] != "")
+    return rows["author"].where(by_author, rows["group"].astype(str)).to_numpy()
+
+
+def strata(frame: pd.DataFrame) -> pd.Series:
+    """What parts hold equal shares of: labels, and the kinds of posts within them where posts have kinds."""
+    return frame["label"].astype(str) + frame.get("kind", "")
+
+
 def _fold(frame: pd.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Positions of about `share` of the rows, stratified by label, groups whole."""
+    """Positions of about `share` of the rows, stratified by label and kind, groups whole."""
     folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The least populated class")
-            return next(folds.split(frame, frame["label"], frame["group"]))[1]
+            return next(folds.split(frame, strata(frame), frame["group"]))[1]
     except ValueError as error:
         raise InputError(f"{len(frame)} rows are too few to split: {error}") from error
 

@@ -85,7 +85,8 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
 
     def halves(of: list[str], seed: int) -> np.ndarray:
         change = partial(variant.change, texts=texts) if variant.change else None
-        model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets, change)
+        model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets, change,
+                                           task.normalise)
         training.calibrate(model, tokenizer, learn, rest[held], task.positive)
         shutil.rmtree(work)
         return inference.logits(model.halves, tokenizer, inference.tokenise(tokenizer, of), model.device)

@@ -10,6 +10,7 @@ import yaml
 
 from hrf_utils import settings
 from hrf_utils.settings import ROOT, InputError
+from hrf_utils.text import FORMS
 
 FOLDER = ROOT / "data" / "tasks"
 
@@ -32,7 +33,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Task:
-    """A text-classification question with its labels, codebook, search phrases and baseline rule."""
+    """A text-classification question with its labels, codebook, search phrases and baseline rule.
+
+    ``normalise`` names the `text.FORMS` that the model, and what it is compared with, never see.
+    """
 
     name: str
     title: str
@@ -47,6 +51,7 @@ class Task:
     queries: tuple[str, ...] = ()
     patterns: dict[int, list[str]] | None = None
     author_questions: dict[str, str] | None = None
+    normalise: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -162,6 +167,8 @@ def load(name: str) -> Task:
         raise InputError(f"{path}: {str(error).replace('Task.__init__() ', '')}") from error
     if len(labels) < 2 or not 0 < len(task.positive) < len(labels):
         raise InputError(f"{path}: a task needs two or more labels, some positive and some not")
+    if unknown := sorted(set(task.normalise) - set(FORMS)):
+        raise InputError(f"{path}: normalise has {unknown[0]!r}; there are {', '.join(FORMS)}")
     _check_codebook(path, task)
     matches = [[case["match"]] for case in task.edge_cases if "match" in case]
     for pattern in (p for patterns in [*(task.patterns or {}).values(), *matches] for p in patterns):

@@ -33,6 +33,18 @@ def canonical(text: str) -> str:
     return " ".join(words) or text
 
 
+FORMS = {"links": r"(?i:https?://|\bwww\.)\S+", "retweets": r"\b(?:RT|rt(?=\s+@))\b(?:\s+@\w+:?)?",
+         "mentions": r"(?<!\w)@\w+", "hashtags": r"#(?=\w)"}
+"""What a task's ``normalise`` may leave out of texts before they are learned from or scored; of hashtags, the sign."""
+
+
+def one_form(texts: pd.Series, forms: tuple[str, ...]) -> pd.Series:
+    """Texts without some `FORMS`, so that how a post was collected cannot tell what it says."""
+    for form in [form for form in FORMS if form in forms]:
+        texts = texts.str.replace(FORMS[form], " ", regex=True)
+    return texts.str.split().str.join(" ") if forms else texts
+
+
 def near_duplicates(texts: pd.Series, threshold: float = 0.7) -> np.ndarray:
     """Group texts that are copies of each other, or nearly.
 

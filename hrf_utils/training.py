@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -151,12 +151,13 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     learn = frame[frame["part"].isin(["train", "supplement"])]
     validation = frame[frame["part"] == "validation"]
     job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps(
-        [encoder, asdict(recipe), seed, processes])
+        [encoder, asdict(recipe), seed, processes, task.normalise])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
     arguments = (learn[["text", "label", "part"]], validation[["text", "label"]], task.names, encoder, recipe, seed,
                  work)
     try:
-        model, tokenizer, history = fit(*arguments) if processes == 1 else _in_processes(processes, *arguments)
+        model, tokenizer, history = fit(*arguments, forms=task.normalise) if processes == 1 else \
+            _in_processes(processes, *arguments, task.normalise)
     except InputError:
         shutil.rmtree(work)
         raise
@@ -164,7 +165,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     labels = validation["label"].to_numpy()
     manifest = {
         "task": task.name, "labels": task.names, "encoder": encoder, "seed": seed, "tokens": tokenizer.model_max_length,
-        "temperature": temperature, "thresholds": thresholds,
+        "normalise": list(task.normalise), "temperature": temperature, "thresholds": thresholds,
         "trained_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"), "parameters": asdict(recipe),
         "validation": {"n": len(validation), **_scores(labels, scores)},
         "rows": frame["part"].value_counts().to_dict(),
@@ -180,7 +181,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
 
 def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str, recipe: Recipe, seed: int,
         work: Path, targets: np.ndarray | None = None, change: Callable[[network.Network, Trainer], None] | None = None,
-        ) -> tuple[network.Network, object, pd.DataFrame]:
+        forms: Iterable[str] = ()) -> tuple[network.Network, object, pd.DataFrame]:
     """Train the reader of a new network; checkpoints stand in `work`, from which a second call goes on.
 
     Parameters
@@ -189,13 +190,14 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
         ``weight``, which makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
     change : what a study alters before the training starts
+    forms : what texts are read without (`text.FORMS`)
 
     Returns
     -------
     The network (its counter still empty), its tokenizer, and the learning curve.
     """
     transformers.set_seed(seed)
-    model, tokenizer = classifier.from_encoder(encoder, names)
+    model, tokenizer = classifier.from_encoder(encoder, names, forms)
     model.reader.freeze(recipe.frozen)
     eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
@@ -253,17 +255,18 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, va
 
 
 def _in_processes(processes: int, learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder: str,
-                  recipe: Recipe, seed: int, work: Path) -> tuple[network.Network, object, pd.DataFrame]:
+                  recipe: Recipe, seed: int, work: Path,
+                  forms: Iterable[str]) -> tuple[network.Network, object, pd.DataFrame]:
     """`fit` in several processes: this module is run by torchrun, and rank 0 leaves its reader in `work`."""
     learn.to_parquet(work / "learn.parquet")
     validation.to_parquet(work / "validation.parquet")
-    job = {"names": names, "encoder": encoder, "recipe": asdict(recipe), "seed": seed}
+    job = {"names": names, "encoder": encoder, "recipe": asdict(recipe), "seed": seed, "forms": list(forms)}
     files.write_json(work / "job.json", job)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
                "-m", "hrf_utils.training", str(work)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise InputError(f"training in {processes} processes failed, for the reason above; the current model was kept")
-    model, tokenizer = classifier.from_encoder(encoder, names)
+    model, tokenizer = classifier.from_encoder(encoder, names, forms)
     model.reader.load_state_dict(load_file(work / "reader.safetensors"))
     return model, tokenizer, pd.read_csv(work / "history.csv")
 
@@ -272,7 +275,8 @@ def _one_of_many(work: Path) -> None:
     """What each process of `_in_processes` does."""
     job = json.loads((work / "job.json").read_text(encoding="utf8"))
     learn, validation = (pd.read_parquet(work / f"{part}.parquet") for part in ("learn", "validation"))
-    model, _, history = fit(learn, validation, job["names"], job["encoder"], Recipe(**job["recipe"]), job["seed"], work)
+    model, _, history = fit(learn, validation, job["names"], job["encoder"], Recipe(**job["recipe"]), job["seed"], work,
+                            forms=job["forms"])
     if int(os.environ["RANK"]) == 0:
         save_file(model.reader.state_dict(), work / "reader.safetensors")
         history.to_csv(work / "history.csv", index=False)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import behaviour, drift, explain
+from hrf_utils import behaviour, drift, explain, tasks
 from hrf_utils.settings import InputError
 
 
@@ -74,3 +74,13 @@ def test_drift_draws_no_line_across_a_gap(force):
     assert shares["segment"].tolist() == [0, 0, 0, 1, 1, 1] and shares["value"].tolist() == [0, 0, 0, 1, 1, 1]
     assert table.loc[table["measure"] == "accuracy", "value"].tolist() == pytest.approx([0.8] * 6)
     assert drift.periods(posts.assign(created_at=pd.NaT), predictions, np.arange(240), force).empty
+
+
+def test_a_task_may_have_slices_of_its_own(force):
+    texts = pd.Series(["The mosque is open", "سلام", "The church choir", "a lantern"])
+    got = behaviour.slices(texts, tasks.load("threat"))
+    assert got["words of Islam"].tolist() == [True, False, False, False]
+    assert got["Arabic letters"].tolist() == [False, True, False, False]
+    assert got["words of another religion"].tolist() == [False, False, True, False]
+    assert got["no common English word"].tolist() == [False, True, False, False]
+    assert list(behaviour.slices(texts, force)) == list(behaviour.slices(texts))

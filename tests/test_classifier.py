@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -10,10 +11,12 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer
 
 from hrf_utils import classifier, inference, network, training
 from hrf_utils.classifier import Classifier, run_folder
 from hrf_utils.settings import InputError
+from hrf_utils.text import FORMS, one_form
 
 TEXTS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
          4: "spray in my eyes", 5: "shot him dead"}
@@ -355,3 +358,16 @@ def test_a_cascade_asks_the_reader_only_where_the_counter_is_unsure(copy, split,
     np.testing.assert_allclose(got.filter(regex="^p")[~settled], whole.filter(regex="^p")[~settled], atol=1e-5)
     model.manifest["thresholds"]["settled"] = 2.0
     assert not model.predict(texts, cascade=True)["settled"].any() and model.predict([], cascade=True).empty
+
+
+def test_a_model_sees_one_form_of_a_text_wherever_it_is_asked(split, force, tiny_bert, home):
+    forms = tuple(FORMS)
+    run = fit(split, replace(force, normalise=forms), tiny_bert, epochs=1).folder
+    plain = pd.Series(["shot him dead", "spray in my eyes", ""])
+    marked = pd.Series(["RT @bob: shot  #him dead https://t.co/x", "@a spray in\nmy eyes www.b.org", "https://t.co/y"])
+    model = Classifier.load(run)
+    pd.testing.assert_frame_equal(model.predict(marked), model.predict(plain))
+    alone = Tokenizer.from_file(str(run / "tokenizer.json"))
+    assert [one.ids for one in alone.encode_batch(list(marked))] == model.tokenizer(list(plain))["input_ids"]
+    seen = [alone.normalizer.normalize_str(text) for text in marked]
+    assert seen == one_form(marked, forms).str.lower().tolist()

@@ -1,9 +1,10 @@
 """Temperature, thresholds, label sets and reading effort, against worlds whose answer is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from hrf_utils import confidence
+from hrf_utils import confidence, tasks
 from hrf_utils.intervals import resamples
 
 
@@ -82,3 +83,56 @@ def test_false_alarms_follow_bayes(force):
     weights = resamples(np.arange(200), 50)
     table = confidence.false_alarms(labels, predicted, force, weights)
     assert table.loc["1 in 100", "value"] == pytest.approx(0.1 * 0.99 / (0.1 * 0.99 + 0.8 * 0.01))
+
+
+@pytest.fixture(scope="module")
+def indicator():
+    """2,000 posts of three kinds with a score, by authors; `about` scores higher than `random`."""
+    rng = np.random.default_rng(3)
+    kinds = np.repeat(["pro", "about", "random"], [500, 500, 1000])
+    chance = 1 / (1 + np.exp(-rng.normal(np.select([kinds == "pro", kinds == "about"], [2, 0], -2), 1)))
+    rows = pd.DataFrame({"kind": kinds, "label": (kinds == "pro").astype(int),
+                         "author": [f"{kind}{k % 50}" for k, kind in enumerate(kinds)]})
+    return rows, chance, resamples(pd.factorize(rows["author"])[0], 200)
+
+
+def test_operating_points_find_what_they_promise_and_weigh_as_they_say(indicator):
+    rows, chance, _ = indicator
+    task, labels = tasks.load("threat"), rows["label"].to_numpy()
+    points = confidence.operating_points(chance, labels, task)
+    for recall in (0.5, 0.8, 0.9, 0.95):
+        assert (chance[labels == 1] >= points[f"finds {recall:.0%}"]).mean() == pytest.approx(recall, abs=0.0021)
+
+    def loss(least, cost):
+        return (chance[labels == 1] < least).mean() + cost * (chance[labels == 0] >= least).mean()
+
+    for cost in confidence.COSTS:
+        tried = [loss(least, cost) for least in np.linspace(0, 1, 301)]
+        assert loss(points[f"a false flag weighs {cost}"], cost) <= min(tried) + 1e-9
+    assert points["a false flag weighs 100"] > points["a false flag weighs 10"] > points["a false flag weighs 1"]
+
+
+def test_each_kind_is_counted_by_itself(indicator):
+    rows, chance, weights = indicator
+    table = confidence.flagged_by_kind(rows, chance > 0.5, weights)
+    assert table["n"].to_dict() == {"about": 500, "pro": 500, "random": 1000}
+    assert table["authors"].to_dict() == {"about": 50, "pro": 50, "random": 50}
+    assert table["value"].to_dict() == pytest.approx(
+        {kind: (chance[rows["kind"] == kind] > 0.5).mean() for kind in ("about", "pro", "random")})
+    assert (table["low"] < table["value"]).all() and (table["value"] < table["high"]).all()
+    assert confidence.flagged_by_kind(rows.assign(kind=""), chance > 0.5, weights).empty
+    none = confidence.flagged_by_kind(rows, chance > 2, weights).loc["about"]
+    assert none["low"] == none["value"] == 0 and 0.05 < none["high"] < 0.1  # 0 of 50 authors, not of 500 posts
+
+
+def test_kinds_are_compared_where_as_many_positives_are_found(indicator):
+    rows, chance, weights = indicator
+    least = np.sort(chance[rows["label"] == 1])[100]  # 400 of 500 reach it
+    got = confidence.flagged_at_recall(rows, chance, tasks.load("threat"), weights)
+    assert {kind: cell["value"] for kind, cell in got.items()} == pytest.approx(
+        {kind: (chance[rows["kind"] == kind] >= least).mean() for kind in ("about", "random")})
+    assert got["about"]["low"] < got["about"]["value"] < got["about"]["high"]
+    tied = confidence.flagged_at_recall(rows, np.zeros(2000), tasks.load("threat"), weights)
+    assert tied["about"]["value"] == tied["random"]["value"] == 1  # one score for all: who finds some flags all
+    none_found = np.vstack([weights[0], np.where(rows["label"] == 1, 0, 1)])  # a resample without any positive row
+    assert np.isnan(confidence.flagged_at_recall(rows, chance, tasks.load("threat"), none_found)["about"]["low"])

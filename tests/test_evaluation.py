@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from hrf_utils import evaluation
+from hrf_utils import evaluation, tasks
 from hrf_utils.intervals import interval, resamples, show
 
 
@@ -118,3 +118,45 @@ def test_the_ceiling_is_what_the_commonest_label_gets():
     assert got["macro_f1"]["value"] == pytest.approx(sk.f1_score(first, second, average="macro"))
     once = evaluation.ceiling(labels.drop_duplicates("text_key"), 6)
     assert once == {"texts": 0, "agreement": None, "macro_f1": None, "accuracy": None}
+
+
+def test_the_area_is_scikit_learns_in_each_resample_ties_included():
+    rng = np.random.default_rng(5)
+    true, scores = rng.integers(0, 2, 120), rng.integers(0, 9, 120) / 8
+    weights = resamples(rng.integers(0, 40, 120), 20)
+    want = [sk.roc_auc_score(true, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(evaluation.roc_auc(true, scores, weights), want)
+    assert np.isnan(evaluation.roc_auc(np.ones(120, int), scores, weights)).all()
+
+
+@pytest.fixture(scope="module")
+def signed():
+    """Posts of two labels by authors who sign with a word of their own; positive ones have a link."""
+    rng = np.random.default_rng(4)
+    words, rows = [f"word{k}" for k in range(60)], []
+    for author in range(40):
+        for _ in range(8):
+            praise = ["lantern"] * (rng.random() < 0.3 + 0.3 * (author % 2))
+            told = [*rng.choice(words, 6), *[f"sign{author}"] * 2, *praise]
+            link = "https://t.co/abc" if author % 2 else "quietly"
+            rows.append({"text": " ".join([*told, link]), "label": author % 2, "group": author,
+                         "kind": "pro" if author % 2 else "about" if author % 4 else "random"})
+    frame = pd.DataFrame(rows)
+    return frame, resamples(frame["group"].to_numpy(), 50)
+
+
+def test_the_optimism_of_two_labels_is_told_as_an_area(signed, force):
+    rows, weights = signed
+    unlinked = rows.assign(text=rows["text"].str.replace("https://t.co/abc|quietly", "", regex=True))
+    got = evaluation.optimism(unlinked, tasks.load("threat"), weights)
+    assert got["random"]["roc_auc"]["value"] > 0.95 > 0.8 > got["grouped"]["roc_auc"]["value"]
+    assert got["gap"]["roc_auc"]["low"] > 0
+    assert "roc_auc" not in evaluation.optimism(unlinked, force, weights)["gap"]
+
+
+def test_what_one_form_takes_away_is_measured(signed):
+    rows, weights = signed
+    table = evaluation.without_one_form(rows.replace("quietly", "", regex=True), tasks.load("threat"), weights)
+    assert table["changed"].to_list() == [0, 160]
+    assert table.loc["as they came", "roc_auc"]["value"] > 0.95 > 0.8 > table.loc["in one form", "roc_auc"]["value"]
+    assert table.loc["as they came", "about"]["value"] < 0.1 < table.loc["in one form", "about"]["value"]

@@ -137,3 +137,19 @@ def test_colours_of_labels_are_told_apart_by_colour_blind_readers(force):
         return 116 * (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]) ** (1 / 3) - 16
     ranks = [lightness(color) for color in force.colors[2:]]
     assert all(lighter - darker > 9 for lighter, darker in zip(ranks, ranks[1:], strict=False))
+
+
+def test_prose_of_a_part_that_showed_nothing_is_left_out(tmp_path):
+    def prose(text):
+        return new_markdown_cell(text, metadata={"tags": ["with-next"]})
+
+    said = [new_output("stream", name="stdout", text="a number")]
+    cells = [new_markdown_cell("# A title"), prose("## Silent part"), new_code_cell("if kinds: 1"),
+             prose("And more of it."),
+             new_code_cell("2"), prose("## Speaking part"), new_code_cell("3"), new_code_cell("4", outputs=said),
+             new_markdown_cell("## Always here"), new_code_cell("5")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "4_performance.ipynb")
+    reports.render(tmp_path / "4_performance.ipynb", tmp_path / "4_performance.html")
+    page = (tmp_path / "4_performance.html").read_text()
+    assert "Silent part" not in page and "And more of it" not in page
+    assert "Speaking part" in page and "Always here" in page

@@ -204,3 +204,25 @@ def test_a_model_that_learned_from_a_test_row_is_no_judge(tmp_path):
     assert splits.never_learned(tmp_path, testing)
     split.assign(part="validation").to_csv(tmp_path / "split.csv", index=False)
     assert not splits.never_learned(tmp_path, testing)
+
+
+def test_intervals_draw_authors_where_posts_have_kinds():
+    rows = pd.DataFrame({"kind": ["pro", "pro", "about", "about", "", ""], "author": ["x", "y", "z", "", "x", ""],
+                         "group": [0, 0, 1, 1, 2, 3]})
+    assert splits.clusters(rows).tolist() == ["x", "y", "z", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_part_holds_every_kind_and_no_author_stands_in_two(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    kinds = [("pro", f"p{k}", 6) for k in range(20)] + [("about", f"a{k}", 5) for k in range(24)] \
+        + [("random", f"r{k}", 5) for k in range(80)]
+    rows = [{"kind": kind, "author": author, "label": int(kind == "pro")}
+            for kind, author, n in kinds for _ in range(n)]
+    frame = pd.DataFrame(rows).assign(dataset="d", conversation_id="", text=[
+        " ".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 40)) for _ in rows])
+    frame["id"] = frame.index.astype(str)
+    split = splits.make_split(frame, tmp_path / "split.csv", seed)
+    assert parts_of(split, "author").map(len).max() == 1
+    found = pd.crosstab(split["kind"], split["part"], normalize="index")
+    assert (found["test"] - 0.2).abs().max() < 0.06 and (found["validation"] - 0.1).abs().max() < 0.06

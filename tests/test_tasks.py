@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hrf_utils import tasks
+from hrf_utils import tasks, text
 from hrf_utils.settings import InputError
 
 
@@ -11,6 +11,7 @@ def test_the_two_tasks_are_as_the_contract_has_them(force):
     assert len(force.labels) == 6 and force.positive == [2, 3, 4, 5] and force.ordinal
     threat = tasks.load("threat")
     assert len(threat.labels) == 2 and threat.positive == [1] and not threat.ordinal
+    assert set(threat.normalise) == set(text.FORMS) and not force.normalise
 
 
 @pytest.mark.parametrize(("cell", "number"), [
@@ -28,7 +29,9 @@ def test_keyword_rule_takes_the_highest_label(force):
 @pytest.mark.parametrize(("text", "says"), [
     ("labels: [{name: a, definition: b, color: c, positive: true}]", "missing"),
     ("title: t\nquestion: q\nlabels:\n- {name: a, definition: b, color: c, positive: true}", "two or more"),
-    ("title: t\nquestion: q\ntypo: 1\nlabels: []", "typo"), ("title: [", "line")])
+    ("title: t\nquestion: q\ntypo: 1\nlabels: []", "typo"), ("title: [", "line"),
+    ("title: t\nquestion: q\nnormalise: [links, emoji]\nlabels: [{name: a, definition: b, color: c, positive: true},"
+     "{name: b, definition: b, color: c, positive: false}]", "emoji")])
 def test_bad_task_files_are_named(tmp_path, monkeypatch, text, says):
     monkeypatch.setattr(tasks, "FOLDER", tmp_path)
     (tmp_path / "bad.yml").write_text(text)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils.text import canonical, components, near_duplicates
+from hrf_utils.text import FORMS, canonical, components, near_duplicates, one_form
 
 BASE = "Officers on Fifth Street pushed the whole crowd back with their shields for about an hour tonight"
 
@@ -47,3 +47,17 @@ def test_components_are_numbered_by_appearance():
 
 def test_no_texts_no_groups():
     assert near_duplicates(pd.Series([], dtype=str)).shape == (0,)
+
+
+@pytest.mark.parametrize(("text", "left"), [
+    ("RT @some_one: Look  https://t.co/Ab1?x=1\n now", "Look now"), ("rt @a b", "b"),
+    ("@a, write to b@c.org", ", write to b@c.org"),
+    ("#Salt and # 5", "Salt and # 5"), ("ART AND SMART", "ART AND SMART"), ("www.a.org HTTP://x.y end", "end"),
+    ("no rt here", "no rt here"),     ("مرحبا @x #سلام", "مرحبا سلام"), ("@a https://t.co/x", "")])
+def test_one_form_leaves_out_what_came_with_the_collection(text, left):
+    assert one_form(pd.Series([text]), tuple(FORMS)).tolist() == [left]
+    assert one_form(pd.Series([text]), ()).tolist() == [text]
+
+
+def test_one_form_leaves_out_only_what_was_asked():
+    assert one_form(pd.Series(["RT @a: see https://t.co/x"]), ("links",)).tolist() == ["RT @a: see"]
