@@ -136,8 +136,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
 
     Parameters
     ----------
-    frame : rows with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``; rows of the part
-        ``supplement`` train as well, and are not kept with the split
+    frame : rows with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``, and perhaps ``weight`` (1 where
+        there is none); rows of the part ``supplement`` train as well, and are not kept with the split
     encoder : ``minilm``, a hub id, or a local folder
     about : facts for the manifest that are known outside: ``datasets``, ``data_sha256``, and others
     processes : more than 1 trains in as many processes through ``torchrun``, one a GPU where there are any
@@ -148,13 +148,14 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
         If a label has no training row, the encoder cannot be loaded or the loss is not a number.
     """
     frame = frame.reset_index(drop=True)
+    frame["weight"] = frame["weight"].fillna(1.0) if "weight" in frame else 1.0
     learn = frame[frame["part"].isin(["train", "supplement"])]
     validation = frame[frame["part"] == "validation"]
-    job = files.frame_sha256(frame[["id", "text", "label", "part"]]) + json.dumps(
+    job = files.frame_sha256(frame[["id", "text", "label", "part", "weight"]]) + json.dumps(
         [encoder, asdict(recipe), seed, processes, task.normalise])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
-    arguments = (learn[["text", "label", "part"]], validation[["text", "label"]], task.names, encoder, recipe, seed,
-                 work)
+    arguments = (learn[["text", "label", "part", "weight"]], validation[["text", "label"]], task.names, encoder, recipe,
+                 seed, work)
     try:
         model, tokenizer, history = fit(*arguments, forms=task.normalise) if processes == 1 else \
             _in_processes(processes, *arguments, task.normalise)

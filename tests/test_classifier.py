@@ -231,6 +231,13 @@ def test_supplement_rows_of_no_weight_teach_the_reader_nothing(split, force, tin
     assert (head(learn, 0.5) != head(learn.assign(label=swapped), 0.5)).any()
 
 
+def test_a_label_that_weighs_more_counts_more(split, force, tiny_bert):
+    weighed = split.assign(weight=np.where(split["id"] == "5-1", 9.0, np.nan))
+    digests = [json.loads((fit(frame, force, tiny_bert, epochs=1).folder / "manifest.json").read_text())["model_sha256"]
+               for frame in (split, split.assign(weight=1.0), weighed)]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_an_encoder_out_of_reach_says_what_works(split, force, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="ENCODER=no/such.*minilm works offline"):
