@@ -29,10 +29,10 @@ reports := $(home)/reports
 here := $(reports)/$(task)
 stamps := $(home)/data/stamps/$(task)
 chapters := 1_scrape 2_label 3_train 4_performance 5_incidents
-annex := A2_what_helped A3_queries A4_active_learning
+annex := A1_benchmark A2_what_helped A3_queries A4_active_learning
 live := $(filter x bluesky,$(word 7,$(ASKED)))
 public := $(if $(filter hrf,$(word 5,$(ASKED))),$(home)/data/raw/hrf/test.csv)
-work := scrape label train performance incidents pipeline study queries active exchange replay comply publish
+work := scrape label train performance incidents pipeline study queries active exchange replay comply publish classify bench
 
 .PHONY: help data $(work) watch serve lab replay test soak lint notebooks clean FORCE
 
@@ -63,6 +63,8 @@ queries: ## which search phrases pay, and what a policy that learns would find (
 active: ## how many labels the queue saves against labelling at random (annex A4; half an hour, and may be stopped)
 replay: ## read pages from X again that could not be read when they came
 exchange: ## take in labels from LABELS_IN, write them to LABELS_OUT (CSV, Label Studio)
+classify: ## score the archive in POSTS (CSV, JSONL, parquet), of any size; may be stopped and goes on
+bench: ## how fast it all is, beside others (annex A1; half an hour)
 comply: ## drop posts that are gone from X, or older than RETENTION_DAYS, everywhere
 publish: ## copy approved incidents to BACKEND_DB_URL, and withdraw those that are approved no more
 study: ## cross-validate changes to the recipe (annex A2; hours, and may be stopped)
@@ -77,9 +79,10 @@ performance: $(here)/4_performance.html
 incidents: $(here)/5_incidents.html
 pipeline: $(reports)/index.html
 study: $(here)/A2_what_helped.html
+bench: $(here)/A1_benchmark.html $(reports)/benchmark.html
 queries: $(here)/A3_queries.html
 active: $(here)/A4_active_learning.html
-exchange replay comply publish:
+classify exchange replay comply publish:
 	@$(do) $@
 endif
 
@@ -87,12 +90,13 @@ endif
 ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
 uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling agreement store_labels session widget
-uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier inference network confidence cards training
-uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier inference network confidence cards evaluation evidence behaviour explain drift
-uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier inference network confidence cards evaluation evidence training variants study
+uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier inference lean network confidence cards training
+uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier inference lean network confidence cards evaluation evidence behaviour explain drift
+uses_A1_benchmark := $(ground) datasets confidence cards classifier inference lean network training archives store_archive engines scoring benchmark evidence evaluation
+uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier inference lean network confidence cards evaluation evidence training variants study
 uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
 uses_A4_active_learning := $(ground) datasets confidence evaluation evidence labeling agreement active
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier inference network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier inference lean network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -106,6 +110,8 @@ $(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 $(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/model $(stamps)/posts $(stamps)/labels \
     $(stamps)/reviews $(wildcard data/geo/* data/review/*)
+
+$(here)/A1_benchmark.ipynb: $(stamps)/model $(stamps)/labels $(call given,4) $(wildcard data/starter/$(task).csv)
 
 $(here)/A2_what_helped.ipynb: $(here)/2_label.ipynb $(stamps)/posts $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
 
@@ -131,6 +137,9 @@ $(stamps)/model: $(stamps)/fresh $(here)/3_train.ipynb
 pages := hrf_utils/reports.py hrf_utils/template/page.html.j2 $(wildcard hrf_utils/template/chapter/*)
 
 $(here)/%.html: $(here)/%.ipynb $(pages)
+	@$(do) page $< $@
+
+$(reports)/benchmark.html: $(here)/A1_benchmark.ipynb $(pages)
 	@$(do) page $< $@
 
 $(reports)/index.html: $(chapters:%=$(here)/%.html) hrf_utils/frontpage.py hrf_utils/template/report.html.j2

@@ -177,9 +177,10 @@ class Classifier:
     >>> Classifier.load(run_folder("force")).predict(["Officers fired pepper balls at us."])
     """
 
-    def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path, fast: bool = False):
+    def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path,
+                 fast: bool | str = False):
         self.model, self.tokenizer, self.manifest, self.folder = model.eval(), tokenizer, manifest, folder
-        self.format, self._answer = inference.fastest(model, folder) if fast else ("float32", model)
+        self.format, self._answer = inference.fastest(model, folder, fast) if fast else ("float32", model)
 
     @property
     def name(self) -> str:
@@ -187,11 +188,11 @@ class Classifier:
         return self.folder.name
 
     @classmethod
-    def load(cls, folder: Path | str, task: str | None = None, fast: bool = False) -> "Classifier":
+    def load(cls, folder: Path | str, task: str | None = None, fast: bool | str = False) -> "Classifier":
         """Load a model folder after checking every file against its manifest.
 
         With `fast` it computes in the number format that the machine is fastest with (`inference.fastest`),
-        else in float32, which gives the same answers everywhere.
+        else in float32, which gives the same answers everywhere; ``fast="int8"`` asks for that format.
 
         Raises
         ------

@@ -354,3 +354,19 @@ def _spread(values: np.ndarray, least: float) -> np.ndarray:
     for row in range(1, len(placed)):
         placed[row] = max(placed[row], placed[row - 1] + least)
     return placed
+
+
+def ratios(table: pd.DataFrame, title: str) -> None:
+    """How many times as fast each way is, with the lowest and highest of its rounds; from `benchmark`."""
+    figure, (axis,) = canvas(7.6, 0.9 + 0.32 * len(table))
+    axis.axvline(1, color=QUIET, linewidth=1, linestyle="--")
+    for y, (name, row) in enumerate(table.iterrows()):
+        _dots(axis, y, {"value": row["ratio"], "low": row["low"], "high": row["high"]},
+              ACCENT if name.startswith("ours") else QUIET)
+        axis.annotate(f"{row['ratio']:.1f}", (row["ratio"], y), (0, 6), textcoords="offset points", ha="center",
+                      fontsize=8.5)
+    axis.set_yticks(range(len(table)), table.index)
+    axis.invert_yaxis()
+    axis.set(title=title, xlim=(0, None))
+    axis.grid(axis="y", visible=False)
+    show(figure, f"{title}: " + "; ".join(f"{name} {row['ratio']:.1f} times" for name, row in table.iterrows()) + ".")

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,16 @@ import torch
 from tokenizers import Regex, normalizers
 from tqdm import tqdm
 
+from hrf_utils import lean
 from hrf_utils.text import FORMS
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 2048
 """Tokens in a batch, padding counted: enough to keep the processor busy, few enough to stay in its cache."""
 
+_CHARACTERS = 4_000_000
+"""Characters tokenised at once: a tokenizer holds all the tokens of a text before it cuts them."""
 Answer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From token ids and their mask, both (posts, tokens), to scores (…, posts, labels)."""
 
@@ -38,22 +42,41 @@ def without(tokenizer: object, forms: Iterable[str]) -> None:
 
 
 def tokenise(tokenizer: object, texts: list[str]) -> list[list[int]]:
-    """Token ids of each text, cut at the tokenizer's longest."""
-    return tokenizer(texts, truncation=True)["input_ids"] if texts else []
+    """Token ids of each text, cut at the tokenizer's longest; as many at once as bound what the tokenizer holds."""
+    found, part, size = [], [], 0
+    for number, text in enumerate(texts, 1):
+        part.append(text)
+        size += len(text)
+        if size > _CHARACTERS or number == len(texts):
+            found += tokenizer(part, truncation=True)["input_ids"]
+            part, size = [], 0
+    return found
 
 
 def logits(answer: Answer, tokenizer: object, ids: list[list[int]], device: torch.device | str = "cpu") -> np.ndarray:
-    """Scores (…, n, labels) for posts as token ids, in their order."""
-    found, order = [], []
-    bar = tqdm(total=len(ids), desc="predict", unit=" posts", disable=len(ids) < 500)
-    with torch.inference_mode():
-        for rows in batches(np.array([len(one) for one in ids], int)):
+    """Scores (…, n, labels) for posts as token ids, in their order.
+
+    Where there are many batches, each processor works on one of its own: threads that share a batch wait for each
+    other after every operation, the longer the busier the machine is.
+    """
+    bar = tqdm(total=len(ids), desc="predict", unit=" posts", disable=len(ids) < 500, leave=False)
+
+    def one(rows: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
             batch, mask = _padded([ids[row] for row in rows], tokenizer.pad_token_id)
-            found.append(answer(batch.to(device), mask.to(device)).float().cpu().numpy())
-            order.append(rows)
-            bar.update(len(rows))
+            found = answer(batch.to(device), mask.to(device)).float().cpu().numpy()
+        bar.update(len(rows))
+        return found
+
+    dealt, threads = list(batches(np.array([len(one) for one in ids], int))), torch.get_num_threads()
+    if torch.device(device).type != "cpu" or len(dealt) < 4 * threads or threads == 1:
+        found = list(map(one, dealt))
+    else:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            found = list(pool.map(one, dealt))
+        torch.set_num_threads(threads)
     bar.close()
-    return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(order)), :]
+    return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(dealt)), :]
 
 
 def batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
@@ -80,14 +103,16 @@ def has_bfloat16() -> bool:
                 torch.cpu._is_avx512_bf16_supported())
 
 
-def fastest(model: torch.nn.Module, folder: Path) -> tuple[str, Answer]:
+def fastest(model: torch.nn.Module, folder: Path, kind: bool | str = True) -> tuple[str, Answer]:
     """The network in the number format that this machine is fastest with, and the format's name.
 
     bfloat16 where the hardware has it, else eight-bit integers through ONNX Runtime (dynamic quantisation of
-    ``model.onnx``). Answers differ from float32's in a few of a thousand posts; the annex A1 measures how many.
+    ``model.onnx``), which ``kind="int8"`` asks for anyway. Answers differ from float32's in a few of a thousand posts;
+    the annex A1 measures how many.
     """
-    if has_bfloat16():
-        model.reader.encoder.bfloat16()
+    if kind != "int8" and has_bfloat16():
+        encoder = model.reader.encoder
+        model.reader.encoder = lean.Lean(encoder) if lean.fits(encoder) else encoder.bfloat16()
         return "bfloat16", model
     return "int8", int8(folder / "model.onnx")
 
@@ -99,7 +124,9 @@ def int8(path: Path) -> Answer:
     with tempfile.TemporaryDirectory() as work:
         small = Path(work) / "int8.onnx"
         quantize_dynamic(path, small, weight_type=QuantType.QInt8)
-        session = onnxruntime.InferenceSession(small.read_bytes())
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # `logits` gives every processor a batch
+        session = onnxruntime.InferenceSession(small.read_bytes(), options)
 
     def answer(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])

@@ -273,7 +273,14 @@ def exchange() -> None:
         print(f"{out}: {given:,} labels, {waiting:,} posts of the queue to be labelled.")
 
 
-_COMMANDS = {work.__name__: work for work in (exchange, replay, comply, publish)}
+def classify() -> None:
+    """Score the archive in ``POSTS``."""
+    from hrf_utils import scoring
+
+    scoring.main()
+
+
+_COMMANDS = {work.__name__: work for work in (classify, exchange, replay, comply, publish)}
 
 
 def hold(path: Path, command: list[str]) -> int:

@@ -17,7 +17,9 @@ OPTIONAL = ["author", "author_location", "place", "created_at", "conversation_id
             "city", "state", "country", "incident", "version"]
 """Columns that are kept when a file has them."""
 
-_TEXT_NAMES = ("text", "tweets")
+ROUNDED = re.compile(r"\d+(\.\d+)?[eE]\+?\d+")
+"""An id that a spreadsheet took for a number."""
+TEXT_NAMES = ("text", "tweets")
 _X_EPOCH_MS = 1_288_834_974_657
 
 
@@ -52,7 +54,7 @@ def from_table(table: pd.DataFrame, dataset: str, where: str, known: tuple[str, 
         If there is no text column, an id was mangled by a spreadsheet, two rows share an id but
         not their text, or no row can be used.
     """
-    text_name = column(table, _TEXT_NAMES, where)
+    text_name = column(table, TEXT_NAMES, where)
     frame = pd.DataFrame({"dataset": dataset, "row": range(1, len(table) + 1)}, index=table.index)
     frame["id"] = table["id"].str.strip() if "id" in table else ""
     frame["id"] = frame["id"].where(frame["id"] != "", frame["row"].astype(str)).map(clean)
@@ -85,7 +87,7 @@ def column(table: pd.DataFrame, names: tuple[str, ...], where: str) -> str:
 
 
 def _check_ids(frame: pd.DataFrame, where: str) -> None:
-    mangled = frame[frame["id"].str.fullmatch(r"\d+(\.\d+)?[eE]\+?\d+")]
+    mangled = frame[frame["id"].map(lambda one: bool(ROUNDED.fullmatch(one)))]
     if len(mangled):
         first = mangled.iloc[0]
         raise InputError(f"{where} row {first['row']}: the id {first['id']} was rounded by a "

@@ -21,7 +21,8 @@ _FACTS = "application/vnd.hrf.facts+json"
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
-ANNEX = {"A2_what_helped": "What helped", "A3_queries": "Queries", "A4_active_learning": "Active learning"}
+ANNEX = {"A1_benchmark": "Benchmark", "A2_what_helped": "What helped", "A3_queries": "Queries",
+         "A4_active_learning": "Active learning"}
 
 ABOUT = {
     "1_scrape": "What came in, from where, when, and how much of it repeats.",
@@ -29,6 +30,7 @@ ABOUT = {
     "3_train": "How the rows were split without leaks, and how the model learned.",
     "4_performance": "How good the model is, with intervals and baselines, and where it fails.",
     "5_incidents": "What the posts tell of: incidents with place, date and kind of force.",
+    "A1_benchmark": "Annex: how fast it classifies, learns, groups and locates, beside other ways.",
     "A2_what_helped": "Annex: which changes to the recipe help, cross-validated.",
     "A3_queries": "Annex: which search phrases pay, and what a policy that learns would find.",
     "A4_active_learning": "Annex: how many labels the queue saves, and how many suspected labels are wrong.",
@@ -135,7 +137,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
     write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
-               root="../")
+               root="../" if page_path.parent == notebook_path.parent else "")
 
 
 def _with_something_to_show(cells: list) -> list:

@@ -18,7 +18,8 @@ CHAPTERS = sorted((ROOT / "notebooks").glob("[1-9]_*.ipynb"))
 EVERY = sorted((ROOT / "notebooks").glob("*.ipynb"))
 QUICK = {"epochs": 1.0, "max_train_rows": 96, "draws": 60, "drift_posts": 120, "max_rows": 120, "max_epochs": 1.0,
          "folds": 2, "screened": 1, "changes": "softened targets, averaged weights",
-         "seeds": 3, "reading": 200, "step": 20, "most": 220, "against": 220, "planted": 2}
+         "seeds": 3, "reading": 200, "step": 20, "most": 220, "against": 220, "planted": 2,
+         "rows": 16, "repeats": 1, "archive": 60, "train_rows": 40, "train_epochs": 1.0, "largest": 400}
 
 
 def cells_of(path, kind=None):

@@ -1,0 +1,277 @@
+"""How fast it is: the same posts through other ways and ours, in turn, on the same machine.
+
+What is compared runs in alternation, so that whatever else the machine does meets all alike, and a ratio is the median
+of ratios within a round. Shares of the matrix peak count useful operations: products of tokens that are no padding.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import f1_score
+from tqdm import tqdm
+
+from hrf_utils import classifier, inference, places, scoring, text, training
+from hrf_utils.classifier import Classifier
+from hrf_utils.store import Store
+from hrf_utils.tasks import Task
+
+PIPELINE = "transformers.pipeline, batches of 32"
+REPEATS = 0.16
+"""Share of posts that repeat another one exactly, as in the public tweets."""
+_PADDED = 280
+"""Tokens to which the first document pads every post."""
+
+
+def made(texts: list[str], n: int, seed: int = 0) -> list[str]:
+    """`n` posts made of real ones: a tenth of the words dropped, two swapped, and `REPEATS` of them exact repeats."""
+    rng, found = np.random.default_rng(seed), []
+    for source, repeats in zip(rng.integers(len(texts), size=n), rng.random(n) < REPEATS, strict=True):
+        if repeats and found:
+            found.append(found[rng.integers(len(found))])
+            continue
+        words = texts[source].split()
+        words = [word for word, kept in zip(words, rng.random(len(words)) > 0.1, strict=True) if kept] or words
+        if len(words) > 1:
+            one, other = rng.integers(len(words), size=2)
+            words[one], words[other] = words[other], words[one]
+        found.append(" ".join(words))
+    return found
+
+
+def peaks(size: int = 2048, repeats: int = 5) -> dict[str, float]:
+    """Operations a second of the machine's matrix products, at their best, by number format."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    half = [part.bfloat16() for part in (one, other)]
+    whole = [part.clamp(-1, 1).mul(100).to(torch.int8).numpy() for part in (one, other)]
+    ends = [helper.make_tensor_value_info("a", TensorProto.INT8, [size, size]),
+            helper.make_tensor_value_info("c", TensorProto.INT32, [size, size])]
+    weight = helper.make_tensor("b", TensorProto.INT8, [size, size], whole[1].tobytes(), raw=True)
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "g", ends[:1], ends[1:], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    ways = {"float32": lambda: one @ other, "bfloat16": lambda: half[0] @ half[1],
+            "int8": lambda: session.run(None, {"a": whole[0]})}
+    seconds = alternated(ways, dict.fromkeys(ways, 1), repeats + 1).iloc[1:].min()
+    return {way: 2 * size**3 / seconds[way] for way in ways}
+
+
+def operations(model: Classifier, texts: list[str]) -> float:
+    """Operations that matrix products of a model's encoder need for a post on average, padding not counted."""
+    config = model.model.config
+    tokens = np.array([len(ids) for ids in inference.tokenise(model.tokenizer, texts)], float)
+    width, inner = config.hidden_size, config.intermediate_size
+    each = (8 * width**2 + 4 * width * inner) * tokens + 4 * width * tokens**2
+    return float(config.num_hidden_layers * each.mean())
+
+
+def ways(run: Path, names: list[str], encoder: str) -> dict[str, tuple[str, Callable]]:
+    """Ways to classify texts, each with its number format; those of the same network give labels, others None.
+
+    Peers without a network like ours run the same encoder with the head that their library gives it.
+    """
+    import onnxruntime
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    where, exact = classifier.encoder_folder(encoder), Classifier.load(run)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where, model_max_length=exact.manifest["tokens"])
+    head = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(names)).eval()
+    pipeline = transformers.pipeline("text-classification", model=head, tokenizer=tokenizer, device="cpu",
+                                     batch_size=32, truncation=True)
+    sentences, linear = SentenceTransformer(where, device="cpu"), torch.nn.LazyLinear(len(names))
+    session = onnxruntime.InferenceSession(run / "model.onnx")
+    rough = inference.int8(run / "model.onnx")
+
+    def alone(texts: list[str]) -> None:
+        with torch.inference_mode():
+            for one in texts:
+                head(**tokenizer(one, truncation=True, return_tensors="pt")).logits.argmax()
+
+    def encode(texts: list[str]) -> None:
+        with torch.inference_mode():
+            linear(torch.from_numpy(sentences.encode(texts, show_progress_bar=False))).argmax(1)
+
+    def plain(answer: inference.Answer) -> Callable:
+        def run_it(texts: list[str]) -> np.ndarray:
+            found = []
+            for start in range(0, len(texts), 32):
+                batch = exact.tokenizer(texts[start:start + 32], truncation=True, padding=True, return_tensors="pt")
+                found.append(answer(batch["input_ids"], batch["attention_mask"]).numpy().argmax(axis=1))
+            return np.concatenate(found)
+        return run_it
+
+    def onnx(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])
+
+    def ours(model: Classifier, cascade: bool = False) -> Callable:
+        return lambda texts: model.predict(texts, cascade)["label"].to_numpy()
+
+    fast = Classifier.load(run, fast=True)
+    return {
+        "one at a time": ("float32", alone), PIPELINE: ("float32", lambda texts: pipeline(texts) and None),
+        "sentence-transformers, linear head": ("float32", encode),
+        "ONNX Runtime, batches of 32": ("float32", plain(onnx)), "ONNX Runtime, int8": ("int8", plain(rough)),
+        "ours, float32": ("float32", ours(exact)), "ours, exact": (fast.format, ours(fast)),
+        "ours, int8": ("int8", ours(Classifier.load(run, fast="int8"))),
+        "ours, cascade": (fast.format, ours(fast, cascade=True))}
+
+
+def alternated(does: dict[str, Callable], sizes: dict[str, float], repeats: int) -> pd.DataFrame:
+    """Seconds that each way takes for one unit of its size; a row a round, a column a way."""
+    rounds = []
+    for _ in tqdm(range(repeats), desc="rounds", disable=repeats < 2 or len(does) < 4):
+        rounds.append({})
+        for name, do in does.items():
+            started = time.perf_counter()
+            do()
+            rounds[-1][name] = (time.perf_counter() - started) / sizes[name]
+    return pd.DataFrame(rounds)
+
+
+def inference_table(found: dict[str, tuple[str, Callable]], texts: list[str], repeats: int, useful: float,
+                    peak: dict[str, float]) -> pd.DataFrame:
+    """Posts a second of each way beside the pipeline's, the share of the matrix peak, and agreement with float32.
+
+    Returns
+    -------
+    One row a way: ``format``, ``ratio`` to `PIPELINE` (median of rounds) with the lowest and highest, ``posts_per_s``
+    (median), ``peak`` (share of its format's peak), and ``agreement`` of labels with ours in float32, if it is the
+    same network.
+    """
+    some = {name: texts[:max(8, len(texts) // 4)] if name == "one at a time" else texts for name in found}
+    labels = {name: do(some[name]) for name, (_, do) in found.items()}  # also warms up
+    seconds = alternated({name: lambda do=do, of=some[name]: do(of) for name, (_, do) in found.items()},
+                         {name: len(of) for name, of in some.items()}, repeats)
+    ratios, truth = seconds[[PIPELINE]].to_numpy() / seconds, labels["ours, float32"]
+    rows = {}
+    for name, (kind, _) in found.items():
+        ratio, median = ratios[name], seconds[name].median()
+        rows[name] = {"format": kind, "ratio": ratio.median(), "low": ratio.min(), "high": ratio.max(),
+                      "posts_per_s": 1 / median, "peak": useful / median / peak[kind],
+                      "agreement": np.nan if labels[name] is None else (labels[name] == truth).mean()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("way")
+
+
+def archive(texts: list[str], n: int, task: str, cascade: bool) -> dict[str, float]:
+    """Make an archive of `n` posts and score it as `make classify` does, from file to files; its summary.
+
+    It is scored in a process of its own, whose highest memory is ``gib``.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work) / "archive.csv"
+        pd.DataFrame({"id": [f"{k}" for k in range(n)], "text": made(texts, n)}).to_csv(path, index=False)
+        seconds, gib, found = _apart(_scored, path, task, cascade)
+    return found | {"wall_posts_per_s": n / seconds, "gib": gib}
+
+
+def _scored(path: Path, task: str, cascade: bool) -> dict:
+    folder = scoring.classify(path, task, cascade=cascade)
+    found = scoring.summary(folder)
+    for part in folder.iterdir():
+        part.unlink()
+    folder.rmdir()
+    return found
+
+
+def training_table(rows: pd.DataFrame, validation: pd.DataFrame, task: Task, encoder: str, epochs: float,
+                   repeats: int) -> pd.DataFrame:
+    """Seconds for a post and epoch, and macro-F1 on validation rows, of three recipes.
+
+    The first document's pads every post to 280 tokens, in float32; ``Trainer`` runs with its defaults; ours is
+    `training.fit`. One row a recipe: ``posts_per_s``, ``ratio`` to ``Trainer``'s defaults, ``macro_f1``.
+    """
+    f1, does = {}, {}
+    for name in ("first document", "Trainer's defaults", "ours"):
+        def learn(name=name) -> None:
+            with tempfile.TemporaryDirectory() as work:
+                f1[name] = _learn(name, rows, validation, task, encoder, epochs, Path(work))
+        does[name] = learn
+    seconds = alternated(does, dict.fromkeys(does, len(rows) * epochs), repeats)
+    ratio = seconds[["Trainer's defaults"]].to_numpy() / seconds
+    return pd.DataFrame({"ratio": ratio.median(), "posts_per_s": 1 / seconds.median(), "macro_f1": pd.Series(f1)}
+                        ).rename_axis("recipe")
+
+
+def _learn(name: str, rows: pd.DataFrame, validation: pd.DataFrame, task: Task, encoder: str, epochs: float,
+           work: Path) -> float:
+    import transformers
+    if name == "ours":
+        recipe = replace(training.Recipe(), epochs=epochs)
+        _, _, history = training.fit(rows, validation, task.names, encoder, recipe, 0, work)
+        return float(history["macro_f1"].iloc[-1])
+    where = classifier.encoder_folder(encoder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(where, model_max_length=_PADDED)
+    padding = "max_length" if name == "first document" else False
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(task.names))
+    parts = [[{**tokenizer(row.text, truncation=True, padding=padding), "labels": row.label}
+              for row in part.itertuples()] for part in (rows, validation)]
+    arguments = transformers.TrainingArguments(str(work), num_train_epochs=epochs, save_strategy="no", report_to="none",
+                                               disable_tqdm=True, use_cpu=not torch.cuda.is_available())
+    trainer = transformers.Trainer(model, arguments, train_dataset=parts[0],
+                                   data_collator=transformers.DataCollatorWithPadding(tokenizer))
+    trainer.train()
+    said = trainer.predict(parts[1]).predictions.argmax(axis=1)
+    return float(f1_score(validation["label"], said, average="macro"))
+
+
+def growth(texts: list[str], sizes: list[int]) -> pd.DataFrame:
+    """Seconds and memory of three kinds of work at several sizes; one row each: ``work``, ``posts``, ``seconds``,
+    ``gib``."""
+    rows = []
+    for n in tqdm(sizes, desc="growth"):
+        for name, work in (("near-duplicates", _group), ("import into SQLite", _import), ("places", _locate)):
+            seconds, gib, _ = _apart(work, texts, n)
+            rows.append({"work": name, "posts": n, "seconds": seconds, "gib": gib})
+    return pd.DataFrame(rows)
+
+
+def exponents(table: pd.DataFrame) -> pd.Series:
+    """Growth exponent of each work of `growth`: the slope of log seconds on log posts."""
+    return table.groupby("work").apply(
+        lambda part: np.polyfit(np.log(part["posts"]), np.log(part["seconds"]), 1)[0], include_groups=False)
+
+
+def _group(texts: list[str], n: int) -> float:
+    posts = pd.Series(made(texts, n))
+    return _timed(text.near_duplicates, posts)
+
+
+def _import(texts: list[str], n: int) -> float:
+    frame = pd.DataFrame({"dataset": "d", "id": [str(k) for k in range(n)], "text": made(texts, n)})
+    with tempfile.TemporaryDirectory() as work:
+        return _timed(Store.open(f"sqlite:///{work}/hrf.db").add_posts, frame)
+
+
+def _locate(texts: list[str], n: int) -> float:
+    posts = made(texts, n)
+    places.locate("Austin, Texas")  # reads the gazetteer
+    return _timed(lambda: [places.locate(one) for one in posts])
+
+
+def _timed(do: Callable, *arguments: object) -> float:
+    started = time.perf_counter()
+    do(*arguments)
+    return time.perf_counter() - started
+
+
+def _apart(do: Callable, *arguments: object) -> tuple[float, float, object]:
+    """Run in a new process: seconds (its answer where that is a number), GiB at most, and the answer."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        started = time.perf_counter()
+        answer = pool.submit(do, *arguments).result()
+        seconds = answer if isinstance(answer, float) else time.perf_counter() - started
+        return seconds, pool.submit(_highest).result(), answer
+
+
+def _highest() -> float:
+    return getrusage(RUSAGE_SELF).ru_maxrss / 2**20
