@@ -125,7 +125,8 @@ def postgres(tmp_path_factory):
         pytest.skip("PostgreSQL is not installed")
     programs, folder = servers[-1], tmp_path_factory.mktemp("postgres")
     for path in (folder, *folder.parents):
-        if os.geteuid() == 0 and path.owner() == "root" and path != Path("/tmp") and ("pytest" in path.name or "popen" in path.name):
+        ours = path.name.startswith(("pytest", "popen"))
+        if os.geteuid() == 0 and path.owner() == "root" and ours:
             path.chmod(0o755)
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
