@@ -68,9 +68,15 @@ def _performance(task: Task, metrics: dict) -> str:
              for name, row in metrics["baselines"].items()}
     lines = "\n".join(f"| {name} | {show(cell)} |" for name, cell in rows.items())
     alarms = "; ".join(f"{name}: {show(cell, percent=True)}" for name, cell in metrics["false_alarms"].items())
+    kinds = metrics.get("kinds") or {"flagged": {}, "flagged_at_recall_0.8": {}}
+    flagged = "".join(f"- {kind} ({cell['n']:,} posts by {cell['authors']:,} authors): share flagged {show(cell)}"
+                      + (f"; {show(at)} where 80% of the positives are found"
+                         if (at := kinds["flagged_at_recall_0.8"].get(kind)) else "") + "\n"
+                      for kind, cell in kinds["flagged"].items())
     return (f"On {metrics['n']:,} frozen test rows, with 95% intervals:\n\n| measure | value |\n|---|---|\n{lines}\n\n"
             f"Calibration error {metrics['calibration']['ece']:.3f}.\n\n"
-            f"**Prevalence.** Share of the flagged posts that would be wrong, were positives as rare as: {alarms}.\n")
+            f"**Prevalence.** Share of the flagged posts that would be wrong, were positives as rare as: {alarms}.\n"
+            + (f"\nBy kind:\n\n{flagged}" if flagged else ""))
 
 
 def _failures(task: Task, metrics: dict) -> str:

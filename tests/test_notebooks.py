@@ -100,3 +100,6 @@ def test_the_story_runs(task, home, tmp_path):
         assert metrics["kinds"]["one_form"]["as they came"]["changed"] == 0 < metrics["kinds"]["one_form"][
             "in one form"]["changed"]
         assert 0 < metrics["kinds"]["of_like_length"]["n"] <= metrics["n"]
+        card = (next((home / "data" / "models" / task).glob("[0-9]*")) / "README.md").read_text()
+        assert re.search(r"- about \(.* authors\): share flagged .* found", card)
+        assert "leaves out links, retweets" in card
