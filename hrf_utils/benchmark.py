@@ -7,11 +7,8 @@ of ratios within a round. Shares of the matrix peak count useful operations: pro
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 
 import numpy as np
 import pandas as pd
@@ -19,32 +16,14 @@ import torch
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
-from hrf_utils import classifier, inference, places, scoring, text, training
+from hrf_utils import classifier, inference, scoring, training
 from hrf_utils.classifier import Classifier
-from hrf_utils.store import Store
+from hrf_utils.growth import apart, made
 from hrf_utils.tasks import Task
 
 PIPELINE = "transformers.pipeline, batches of 32"
-REPEATS = 0.16
-"""Share of posts that repeat another one exactly, as in the public tweets."""
 _PADDED = 280
 """Tokens to which the first document pads every post."""
-
-
-def made(texts: list[str], n: int, seed: int = 0) -> list[str]:
-    """`n` posts made of real ones: a tenth of the words dropped, two swapped, and `REPEATS` of them exact repeats."""
-    rng, found = np.random.default_rng(seed), []
-    for source, repeats in zip(rng.integers(len(texts), size=n), rng.random(n) < REPEATS, strict=True):
-        if repeats and found:
-            found.append(found[rng.integers(len(found))])
-            continue
-        words = texts[source].split()
-        words = [word for word, kept in zip(words, rng.random(len(words)) > 0.1, strict=True) if kept] or words
-        if len(words) > 1:
-            one, other = rng.integers(len(words), size=2)
-            words[one], words[other] = words[other], words[one]
-        found.append(" ".join(words))
-    return found
 
 
 def peaks(size: int = 2048, repeats: int = 5) -> dict[str, float]:
@@ -54,14 +33,14 @@ def peaks(size: int = 2048, repeats: int = 5) -> dict[str, float]:
     one, other = torch.randn(size, size), torch.randn(size, size)
     half = [part.bfloat16() for part in (one, other)]
     whole = [part.clamp(-1, 1).mul(100).to(torch.int8).numpy() for part in (one, other)]
-    ends = [helper.make_tensor_value_info("a", TensorProto.INT8, [size, size]),
+    ends = [helper.make_tensor_value_info("a", TensorProto.UINT8, [size, size]),
             helper.make_tensor_value_info("c", TensorProto.INT32, [size, size])]
     weight = helper.make_tensor("b", TensorProto.INT8, [size, size], whole[1].tobytes(), raw=True)
     graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "g", ends[:1], ends[1:], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     ways = {"float32": lambda: one @ other, "bfloat16": lambda: half[0] @ half[1],
-            "int8": lambda: session.run(None, {"a": whole[0]})}
+            "int8": lambda: session.run(None, {"a": whole[0].view(np.uint8)})}
     seconds = alternated(ways, dict.fromkeys(ways, 1), repeats + 1).iloc[1:].min()
     return {way: 2 * size**3 / seconds[way] for way in ways}
 
@@ -90,7 +69,7 @@ def ways(run: Path, names: list[str], encoder: str) -> dict[str, tuple[str, Call
                                      batch_size=32, truncation=True)
     sentences, linear = SentenceTransformer(where, device="cpu"), torch.nn.LazyLinear(len(names))
     session = onnxruntime.InferenceSession(run / "model.onnx")
-    rough = inference.int8(run / "model.onnx")
+    rough = Classifier.load(run, fast="int8")
 
     def alone(texts: list[str]) -> None:
         with torch.inference_mode():
@@ -120,9 +99,9 @@ def ways(run: Path, names: list[str], encoder: str) -> dict[str, tuple[str, Call
     return {
         "one at a time": ("float32", alone), PIPELINE: ("float32", lambda texts: pipeline(texts) and None),
         "sentence-transformers, linear head": ("float32", encode),
-        "ONNX Runtime, batches of 32": ("float32", plain(onnx)), "ONNX Runtime, int8": ("int8", plain(rough)),
+        "ONNX Runtime, batches of 32": ("float32", plain(onnx)), "ONNX Runtime, int8": ("int8", plain(rough.answer)),
         "ours, float32": ("float32", ours(exact)), "ours, exact": (fast.format, ours(fast)),
-        "ours, int8": ("int8", ours(Classifier.load(run, fast="int8"))),
+        "ours, int8": ("int8", ours(rough)),
         "ours, cascade": (fast.format, ours(fast, cascade=True))}
 
 
@@ -170,7 +149,7 @@ def archive(texts: list[str], n: int, task: str, cascade: bool) -> dict[str, flo
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "archive.csv"
         pd.DataFrame({"id": [f"{k}" for k in range(n)], "text": made(texts, n)}).to_csv(path, index=False)
-        seconds, gib, found = _apart(_scored, path, task, cascade)
+        found, seconds, gib = apart(_scored, path, task, cascade)
     return found | {"wall_posts_per_s": n / seconds, "gib": gib}
 
 
@@ -219,59 +198,7 @@ def _learn(name: str, rows: pd.DataFrame, validation: pd.DataFrame, task: Task, 
                                                disable_tqdm=True, use_cpu=not torch.cuda.is_available())
     trainer = transformers.Trainer(model, arguments, train_dataset=parts[0],
                                    data_collator=transformers.DataCollatorWithPadding(tokenizer))
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
     said = trainer.predict(parts[1]).predictions.argmax(axis=1)
     return float(f1_score(validation["label"], said, average="macro"))
-
-
-def growth(texts: list[str], sizes: list[int]) -> pd.DataFrame:
-    """Seconds and memory of three kinds of work at several sizes; one row each: ``work``, ``posts``, ``seconds``,
-    ``gib``."""
-    rows = []
-    for n in tqdm(sizes, desc="growth"):
-        for name, work in (("near-duplicates", _group), ("import into SQLite", _import), ("places", _locate)):
-            seconds, gib, _ = _apart(work, texts, n)
-            rows.append({"work": name, "posts": n, "seconds": seconds, "gib": gib})
-    return pd.DataFrame(rows)
-
-
-def exponents(table: pd.DataFrame) -> pd.Series:
-    """Growth exponent of each work of `growth`: the slope of log seconds on log posts."""
-    return table.groupby("work").apply(
-        lambda part: np.polyfit(np.log(part["posts"]), np.log(part["seconds"]), 1)[0], include_groups=False)
-
-
-def _group(texts: list[str], n: int) -> float:
-    posts = pd.Series(made(texts, n))
-    return _timed(text.near_duplicates, posts)
-
-
-def _import(texts: list[str], n: int) -> float:
-    frame = pd.DataFrame({"dataset": "d", "id": [str(k) for k in range(n)], "text": made(texts, n)})
-    with tempfile.TemporaryDirectory() as work:
-        return _timed(Store.open(f"sqlite:///{work}/hrf.db").add_posts, frame)
-
-
-def _locate(texts: list[str], n: int) -> float:
-    posts = made(texts, n)
-    places.locate("Austin, Texas")  # reads the gazetteer
-    return _timed(lambda: [places.locate(one) for one in posts])
-
-
-def _timed(do: Callable, *arguments: object) -> float:
-    started = time.perf_counter()
-    do(*arguments)
-    return time.perf_counter() - started
-
-
-def _apart(do: Callable, *arguments: object) -> tuple[float, float, object]:
-    """Run in a new process: seconds (its answer where that is a number), GiB at most, and the answer."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        started = time.perf_counter()
-        answer = pool.submit(do, *arguments).result()
-        seconds = answer if isinstance(answer, float) else time.perf_counter() - started
-        return seconds, pool.submit(_highest).result(), answer
-
-
-def _highest() -> float:
-    return getrusage(RUSAGE_SELF).ru_maxrss / 2**20

@@ -180,7 +180,7 @@ class Classifier:
     def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path,
                  fast: bool | str = False):
         self.model, self.tokenizer, self.manifest, self.folder = model.eval(), tokenizer, manifest, folder
-        self.format, self._answer = inference.fastest(model, folder, fast) if fast else ("float32", model)
+        self.format, self.answer = inference.fastest(model, folder, fast) if fast else ("float32", model)
 
     @property
     def name(self) -> str:
@@ -240,7 +240,7 @@ class Classifier:
             settled = chances.max(axis=1) >= self.manifest["thresholds"]["settled"]
         rest = np.flatnonzero(~settled)
         if len(rest):
-            scores = self._logits(self._answer, [ids[row] for row in rest])
+            scores = self._logits(self.answer, [ids[row] for row in rest])
             chances[rest] = inference.softmax(scores, self.manifest["temperature"])
         frame = pd.DataFrame(chances, columns=[f"p{k}" for k in range(chances.shape[1])])
         frame.insert(0, "label", chances.argmax(axis=1) if len(chances) else 0)

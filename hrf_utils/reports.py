@@ -128,7 +128,9 @@ def render(notebook_path: Path, page_path: Path) -> None:
                             filters={"sanitize": _sanitize}, exclude_input=True, exclude_input_prompt=True,
                             exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
-    body = re.sub(r'(href="\d_\w+)\.ipynb"', r'\1.html"', body)
+    elsewhere = page_path.parent.resolve() != notebook_path.parent.resolve()
+    beside = f"{os.path.relpath(notebook_path.parent, page_path.parent)}/" if elsewhere else ""
+    body = re.sub(r'href="(\d_\w+)\.ipynb"', rf'href="{beside}\1.html"', body)
     toc = [{"id": anchor, "name": _plain(name)}
            for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
     title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])
@@ -137,7 +139,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
     write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
-               root="../" if page_path.parent == notebook_path.parent else "")
+               root="" if elsewhere else "../")
 
 
 def _with_something_to_show(cells: list) -> list:

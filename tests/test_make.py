@@ -111,7 +111,7 @@ def test_rooms_import_only_downward():
               ["variants", "compliance", "frontpage"], ["training", "evidence", "reports"],
               ["sources"], ["x_search", "bluesky", "review_widget"],
               ["x", "collecting", "policies", "labeling", "agreement", "datasets", "splits", "classifier", "evaluation",
-               "incidents", "behaviour", "cards", "review", "exports", "counts", "corroboration", "archives"],
+               "incidents", "behaviour", "cards", "review", "exports", "counts", "corroboration", "archives", "growth"],
               ["network", "inference", "confidence", "drift", "explain", "figures", "maps", "merging", "decisions",
                "store_reviews", "store_publish", "session", "exchange"],
               ["store_labels", "store_serving", "store_archive", "lean"],
