@@ -83,25 +83,10 @@ class _Collate:
 
 
 class _Watch(TrainerCallback):
-    """Shows a bar, leaves out a step that is not a number, and stops the training when the loss is none.
-
-    A processor that computes in bfloat16 gives such a gradient once in a while, as loss scaling expects of GPUs
-    (Micikevicius et al., "Mixed precision training", 2018); more than one in a hundred is no accident.
-    """
+    """Shows a bar, and stops the training when the loss is no longer a number."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.left_out = 0
         self.bar = tqdm(total=state.max_steps, desc="train", unit=" steps", disable=not state.is_world_process_zero)
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        if all(torch.isfinite(gradient).all() for gradient in gradients):
-            return
-        model.zero_grad()
-        self.left_out += 1
-        if self.left_out > max(3, state.max_steps // 100):
-            raise InputError(f"the gradient is not a number for the {self.left_out}th time at step "
-                             f"{state.global_step}; the current model was kept; try a smaller learning_rate")
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update(state.global_step - self.bar.n)
@@ -188,7 +173,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     Parameters
     ----------
     learn, validation : rows with ``text`` and ``label``; those to learn from also with ``part``, and perhaps
-        ``weight``, which makes a row count more
+        ``weight`` (1 where there is none), which makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
     change : what a study alters before the training starts
     forms : what texts are read without (`text.FORMS`)
@@ -203,7 +188,9 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
     by_part = np.where(learn["part"] == "supplement", recipe.supplement_weight, 1.0)
-    weights = by_label[learn["label"]] * by_part * np.asarray(learn.get("weight", 1.0))
+    weights = by_label[learn["label"]] * by_part
+    if "weight" in learn:
+        weights = weights * learn["weight"].fillna(1.0).to_numpy()
     rows = _Rows(learn, tokenizer, eye[learn["label"]] if targets is None else targets, weights)
     seen = _Rows(validation, tokenizer, eye[validation["label"]], by_label[validation["label"]])
     trainer = Trainer(
@@ -299,7 +286,8 @@ def _arguments(folder: str, seed: int, recipe: Recipe, watched: bool) -> Trainin
         bf16=inference.has_bfloat16(), use_cpu=cpu, ddp_backend="gloo" if cpu and "RANK" in os.environ else None,
         remove_unused_columns=False, train_sampling_strategy="group_by_length",
         eval_strategy="epoch" if watched else "no", save_strategy="epoch", save_total_limit=1,
-        logging_strategy="epoch", report_to="none", disable_tqdm=True, dataloader_pin_memory=not cpu)
+        logging_strategy="epoch", logging_nan_inf_filter=False, report_to="none", disable_tqdm=True,
+        dataloader_pin_memory=not cpu)
 
 
 def _scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:

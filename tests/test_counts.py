@@ -156,7 +156,8 @@ def test_what_overlaps_is_not_ranked():
 
 def test_a_timeline_marks_what_was_not_collected_and_hides_small_cells(force):
     times = pd.Series(pd.to_datetime(["2026-03-01", "2026-03-02", "2026-03-05", None]))
-    table = pd.DataFrame({"incident_date": ["2026-03-01"] * 9 + ["1992-04-29"], "label": [5] * 6 + [4] * 3 + [5]})
+    table = pd.DataFrame({"incident_date": ["2026-03-01"] * 11 + ["1992-04-29"], "label": [5] * 6 + [4] * 3 + [5] * 3,
+                          "date_precision": ["day"] * 8 + ["post", "week", "month", "day"]})
     got = frontpage._timeline(table, times, force)
     assert got.index.tolist() == [f"2026-03-0{k}" for k in range(1, 6)]
     assert got["collected"].tolist() == [True, True, False, False, True]
