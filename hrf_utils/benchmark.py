@@ -22,27 +22,36 @@ from hrf_utils.growth import apart, made
 from hrf_utils.tasks import Task
 
 PIPELINE = "transformers.pipeline, batches of 32"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 _PADDED = 280
 """Tokens to which the first document pads every post."""
 
 
 def peaks(size: int = 2048, repeats: int = 5) -> dict[str, float]:
-    """Operations a second of the machine's matrix products, at their best, by number format."""
+    """Operations a second of the machine's matrix products, at their best, by number format; int8 on the processor."""
     import onnxruntime
     from onnx import TensorProto, helper
-    one, other = torch.randn(size, size), torch.randn(size, size)
+    size = 8192 if DEVICE == "cuda" else size
+    one, other = torch.randn(size, size, device=DEVICE), torch.randn(size, size, device=DEVICE)
     half = [part.bfloat16() for part in (one, other)]
-    whole = [part.clamp(-1, 1).mul(100).to(torch.int8).numpy() for part in (one, other)]
+    whole = [part.clamp(-1, 1).mul(100).to(torch.int8).cpu().numpy() for part in (one, other)]
     ends = [helper.make_tensor_value_info("a", TensorProto.UINT8, [size, size]),
             helper.make_tensor_value_info("c", TensorProto.INT32, [size, size])]
     weight = helper.make_tensor("b", TensorProto.INT8, [size, size], whole[1].tobytes(), raw=True)
     graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["c"])], "g", ends[:1], ends[1:], [weight])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    ways = {"float32": lambda: one @ other, "bfloat16": lambda: half[0] @ half[1],
+    ways = {"float32": lambda: _done(one @ other), "bfloat16": lambda: _done(half[0] @ half[1]),
             "int8": lambda: session.run(None, {"a": whole[0].view(np.uint8)})}
     seconds = alternated(ways, dict.fromkeys(ways, 1), repeats + 1).iloc[1:].min()
     return {way: 2 * size**3 / seconds[way] for way in ways}
+
+
+def _done(answer: torch.Tensor) -> torch.Tensor:
+    """An answer that a GPU has come to."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return answer
 
 
 def operations(model: Classifier, texts: list[str]) -> float:
@@ -64,17 +73,17 @@ def ways(run: Path, names: list[str], encoder: str) -> dict[str, tuple[str, Call
     from sentence_transformers import SentenceTransformer
     where, exact = classifier.encoder_folder(encoder), Classifier.load(run)
     tokenizer = transformers.AutoTokenizer.from_pretrained(where, model_max_length=exact.manifest["tokens"])
-    head = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(names)).eval()
-    pipeline = transformers.pipeline("text-classification", model=head, tokenizer=tokenizer, device="cpu",
+    head = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(names)).eval().to(DEVICE)
+    pipeline = transformers.pipeline("text-classification", model=head, tokenizer=tokenizer, device=DEVICE,
                                      batch_size=32, truncation=True)
-    sentences, linear = SentenceTransformer(where, device="cpu"), torch.nn.LazyLinear(len(names))
+    sentences, linear = SentenceTransformer(where, device=DEVICE), torch.nn.LazyLinear(len(names))
     session = onnxruntime.InferenceSession(run / "model.onnx")
     rough = Classifier.load(run, fast="int8")
 
     def alone(texts: list[str]) -> None:
         with torch.inference_mode():
             for one in texts:
-                head(**tokenizer(one, truncation=True, return_tensors="pt")).logits.argmax()
+                head(**tokenizer(one, truncation=True, return_tensors="pt").to(DEVICE)).logits.argmax().item()
 
     def encode(texts: list[str]) -> None:
         with torch.inference_mode():

@@ -164,6 +164,7 @@ def _export_onnx(model: torch.nn.Module, tokenizer: object, path: Path) -> None:
     batch = tokenizer(["one post", "and another, longer post"], padding=True, return_tensors="pt")
     inputs = (batch["input_ids"], batch["attention_mask"])
     free = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    model.reader.encoder.set_attn_implementation("eager")  # whose graph the quantisation understands
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(model.cpu().eval(), inputs, path, dynamo=True, verbose=False,

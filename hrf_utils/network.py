@@ -116,7 +116,7 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     """
     special = {tokenizer.pad_token_id, *tokenizer("")["input_ids"]}
     encoder.pooler = None
-    encoder.set_attn_implementation("eager")
+    encoder.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
     for part in encoder.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0

@@ -83,20 +83,25 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
     if variant.soften:
         targets = variant.soften(learn, targets)
 
-    def halves(of: list[str], seed: int) -> np.ndarray:
+    def halves(of: pd.Series | list[str], seed: int, some: np.ndarray | slice = slice(None)) -> np.ndarray:
         change = partial(variant.change, texts=texts) if variant.change else None
-        model, tokenizer, _ = training.fit(learn, rest[held], task.names, encoder, recipe, seed, work, targets, change,
-                                           task.normalise)
-        training.calibrate(model, tokenizer, learn, rest[held], task.positive)
+        model, tokenizer, _ = training.fit(learn[some], rest[held], task.names, encoder, recipe, seed, work,
+                                           targets[some], change, task.normalise)
+        training.calibrate(model, tokenizer, learn[some], rest[held], task.positive)
         shutil.rmtree(work)
-        return inference.logits(model.halves, tokenizer, inference.tokenise(tokenizer, of), model.device)
+        return inference.logits(model.halves, tokenizer, inference.tokenise(tokenizer, list(of)), model.device)
 
+    if variant.taught:
+        inner, told = fold_of(learn, repeat), np.zeros_like(targets)
+        for part in range(inner.max() + 1):
+            told[inner == part] = blend(halves(learn["text"][inner == part], repeat, inner != part))
+        targets = (1 - variant.taught) * targets + variant.taught * told
     if variant.self_training:
         chance = blend(halves(texts, repeat))
         sure = chance.max(axis=1) >= np.median(chance.max(axis=1))
         taught = pd.DataFrame({"text": np.array(texts, object)[sure], "label": chance[sure].argmax(axis=1)})
         learn, targets = pd.concat([learn, taught], ignore_index=True), np.concatenate([targets, chance[sure]])
-    found = [halves(rows.loc[is_test, "text"].tolist(), repeat + 100 * k) for k in range(variant.seeds)]
+    found = [halves(rows.loc[is_test, "text"], repeat + 100 * k) for k in range(variant.seeds)]
     chances = np.mean([[inference.softmax(half) for half in one] for one in found], axis=0)
     return np.log(chances.clip(1e-9)).astype(np.float32)
 

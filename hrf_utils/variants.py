@@ -33,6 +33,7 @@ class Variant:
     weigh : gives a weight to each training row
     change : alters the network and the trainer before they start; also gets the unlabelled texts
     seeds : networks whose answers are averaged
+    taught : share of each target that comes from networks that did not see the row
     self_training : whether a first network labels the unlabelled texts, and the half it is surest of trains a second
     """
 
@@ -43,6 +44,7 @@ class Variant:
     weigh: Callable[[pd.DataFrame], np.ndarray] | None = None
     change: Callable[[network.Network, Trainer, list[str]], None] | None = None
     seeds: int = 1
+    taught: float = 0.0
     self_training: bool = False
 
     @property
@@ -195,6 +197,7 @@ VARIANTS = {
     "self-training": Variant("the unlabelled posts that a first network is surest of, half of them, train a second",
                              self_training=True),
     "two seeds": Variant("the answers of two networks averaged", seeds=2),
+    "distilled": Variant("half of each target from networks that did not see the row", taught=0.5),
     "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
     "no supplement": Variant("no invented posts beside the labelled rows", beside=lambda posts: posts["label"] < 0),
     "supplement at half weight": Variant("an invented post counts half as much as a row", {"supplement_weight": 0.5}),
@@ -202,6 +205,9 @@ VARIANTS = {
                                           beside=lambda posts: posts["label"].isin([2, 3, 4])),
     "starter corpus alone": Variant("no contrast sets beside the rows", beside=lambda posts: ~_contrast(posts)),
     "contrast sets alone": Variant("no starter corpus beside the rows", beside=_contrast),
+    "half the rate": Variant("learning rate 5e-5", {"learning_rate": 5e-5}),
     "twice the rate": Variant("learning rate 2e-4", {"learning_rate": 2e-4}),
+    "half the batch": Variant("16 posts a step", {"batch_size": 16}),
     "an epoch more": Variant("an epoch more", {"epochs": training.Recipe.epochs + 1}),
+    "three epochs more": Variant("three epochs more", {"epochs": training.Recipe.epochs + 3}),
 }

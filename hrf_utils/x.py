@@ -79,10 +79,11 @@ class RefusedError(InputError):
 
 
 def ask(call: Callable[..., requests.Response], tries: int = _TRIES, **parameters: object) -> bytes:
-    """The body of X's answer, after as many waits and tries as that takes, five at most.
+    """The body of X's answer, after as many waits and tries as that takes.
 
-    A rate limit is waited for as long as X tells, or for a minute and then twice as long each time where it
-    does not; servers that fail and connections that break are tried again sooner.
+    A rate limit is waited for as long as X tells, twenty minutes in all, and that is no try. Where X does not tell, the
+    wait is a minute and then twice as long each time; servers that fail and connections that break are tried again
+    sooner. With one try there is no wait at all.
 
     Raises
     ------
@@ -92,13 +93,18 @@ def ask(call: Callable[..., requests.Response], tries: int = _TRIES, **parameter
         If X asks to wait for more than twenty minutes, or does not answer; nothing that was collected is lost
         by it.
     """
-    for attempt in range(tries):
+    attempt, waited = 0, 0.0
+    while attempt < tries:
         try:
             return call(**parameters).content
         except tweepy.TooManyRequests as error:
-            problem = "it only asks to wait"
+            problem, told = "it only asks to wait", (error.reset_time or 0) - time.time()
+            if told > 0 and tries > 1:
+                waited += told
+                _wait(told + 1, waited)
+                continue
             if attempt < tries - 1:
-                _wait_as_told(error.reset_time, attempt)
+                _wait(60.0 * 2**attempt)
         except (tweepy.TwitterServerError, requests.ConnectionError, requests.Timeout,
                 requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError,
                 AttributeError, TypeError) as error:  # the last two: an error page that tweepy cannot read
@@ -108,13 +114,12 @@ def ask(call: Callable[..., requests.Response], tries: int = _TRIES, **parameter
         except tweepy.HTTPException as error:
             said = "; ".join(map(str, error.api_messages))
             raise RefusedError(error.response.status_code, f": {said[:200]}" if said else "") from error
+        attempt += 1
     raise InputError(f"X did not answer in {tries} tries ({problem}); what came is kept, run again to go on")
 
 
-def _wait_as_told(reset: int | None, attempt: int) -> None:
-    told = reset - time.time() if reset else 0.0
-    seconds = told + 1 if told > 0 else 60.0 * 2**attempt
-    if seconds > _LONGEST_WAIT:
+def _wait(seconds: float, in_all: float = 0.0) -> None:
+    if in_all > _LONGEST_WAIT:
         raise InputError(f"X asks to wait for {seconds / 60:.0f} minutes; what came is kept, run again then")
     tqdm.write(f"waiting {seconds:.0f} s, as X asks")
     time.sleep(seconds)

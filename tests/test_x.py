@@ -121,6 +121,15 @@ def test_a_rate_limit_is_waited_for_as_told(force, server, clock, fault, waits):
     assert found["new"].tolist() == [250] and clock.slept == waits and server.impatient == 0
 
 
+def test_waits_that_x_asks_for_are_no_tries(force, server, clock):
+    def limit(*_):
+        server.limited_until = int(clock.now) + 100
+        return 429, {"x-rate-limit-reset": str(int(clock.now) + 100)}, b"{}"
+    server.script = [None, *[limit] * 8]
+    found, _ = run(force)
+    assert found["new"].tolist() == [250] and len(clock.slept) == 8 and server.impatient == 0
+
+
 def test_a_wait_that_is_too_long_stops_with_a_sentence(force, server, clock):
     server.script = [None, status(429, {"x-rate-limit-reset": str(int(NOW) + 86_400)})]
     with pytest.raises(InputError, match="X asks to wait for 1440 minutes; what came is kept"):
