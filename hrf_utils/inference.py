@@ -82,7 +82,7 @@ def logits(answer: Answer, tokenizer: object, ids: list[list[int]], device: torc
     return np.concatenate(found, axis=-2)[..., np.argsort(np.concatenate(dealt)), :]
 
 
-def batches(lengths: np.ndarray, tokens: int = BATCH_TOKENS) -> Iterator[np.ndarray]:
+def batches(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
     """Rows in order of length, as many at once as so many tokens hold when padded to the longest of them."""
     order, start = np.argsort(lengths, kind="stable"), 0
     while start < len(order):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from sklearn.model_selection import StratifiedGroupKFold
 from tqdm import tqdm
 
@@ -172,9 +173,13 @@ def by_label(compared: pd.DataFrame, method: str, task: Task) -> pd.DataFrame:
 
 
 def helped(compared: pd.DataFrame) -> list[str]:
-    """Methods of `compare` whose difference in accuracy or macro-F1 has an interval above 0."""
-    above = compared[compared["measure"].isin(["accuracy", "macro-F1"]) & (compared["by_low"] > 0)]
-    return above["method"].unique().tolist()
+    """Methods of `compare` that are better in accuracy or macro-F1 by more than chance among so many comparisons.
+
+    The level is shared out over all comparisons (Bonferroni), with a normal spread as wide as the 95% interval.
+    """
+    rows = compared[compared["measure"].isin(["accuracy", "macro-F1"]) & (compared["by_high"] > compared["by_low"])]
+    spread = (rows["by_high"] - rows["by_low"]) / (2 * norm.isf(0.025))
+    return rows.loc[rows["by"] > norm.isf(0.025 / max(1, len(rows))) * spread, "method"].unique().tolist()
 
 
 def _signed(value: float, low: float, high: float) -> str:

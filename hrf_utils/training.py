@@ -36,7 +36,6 @@ class Recipe:
     class_weight_power : 0 leaves labels as frequent as they are, 1 balances them
     frozen : share of the encoder's layers, from below, that stay as they were pretrained, and the
         embeddings with them (Lee, Tang and Lin, 2019)
-    supplement_weight : how much an error on an invented post counts beside one on a labelled row
     """
 
     epochs: float = 3
@@ -44,7 +43,6 @@ class Recipe:
     batch_size: int = 32
     class_weight_power: float = 0.5
     frozen: float = 0.33
-    supplement_weight: float = 1.0
 
 
 class Trained(NamedTuple):
@@ -172,7 +170,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
 
     Parameters
     ----------
-    learn, validation : rows with ``text`` and ``label``; those to learn from also with ``part``, and perhaps
+    learn, validation : rows with ``text`` and ``label``; those to learn from perhaps also with
         ``weight`` (1 where there is none), which makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
     change : what a study alters before the training starts
@@ -187,8 +185,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     model.reader.freeze(recipe.frozen)
     eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
-    by_part = np.where(learn["part"] == "supplement", recipe.supplement_weight, 1.0)
-    weights = by_label[learn["label"]] * by_part
+    weights = by_label[learn["label"]]
     if "weight" in learn:
         weights = weights * learn["weight"].fillna(1.0).to_numpy()
     rows = _Rows(learn, tokenizer, eye[learn["label"]] if targets is None else targets, weights)

@@ -176,6 +176,10 @@ def _doubted(rows: pd.DataFrame) -> np.ndarray:
     return (chance > np.quantile(chance, 0.05)).astype(float)
 
 
+def _half(rows: pd.DataFrame) -> np.ndarray:
+    return np.where(rows["part"] == "supplement", 0.5, 1.0)
+
+
 def _contrast(posts: pd.DataFrame) -> pd.Series:
     return posts["dataset"].str.contains("_contrast-")
 
@@ -200,7 +204,7 @@ VARIANTS = {
     "distilled": Variant("half of each target from networks that did not see the row", taught=0.5),
     "averaged weights": Variant("moving average of the weights, decay 0.99", change=_averaged),
     "no supplement": Variant("no invented posts beside the labelled rows", beside=lambda posts: posts["label"] < 0),
-    "supplement at half weight": Variant("an invented post counts half as much as a row", {"supplement_weight": 0.5}),
+    "supplement at half weight": Variant("an invented post counts half as much as a row", weigh=_half),
     "supplement of ranks 2 to 4": Variant("invented posts of ranks 2 to 4 alone",
                                           beside=lambda posts: posts["label"].isin([2, 3, 4])),
     "starter corpus alone": Variant("no contrast sets beside the rows", beside=lambda posts: ~_contrast(posts)),

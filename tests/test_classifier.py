@@ -199,20 +199,6 @@ def test_supplement_rows_train_and_stay_out_of_the_split(split, force, tiny_bert
     assert set(pd.read_csv(folder / "split.csv")["part"]) == {"train", "validation"}
 
 
-def test_supplement_rows_of_no_weight_teach_the_reader_nothing(split, force, tiny_bert, tmp_path):
-    learn = split[split["part"] == "train"].assign(part=["supplement", "train", "train"] * 18)
-    swapped = learn["label"].where(learn["part"] == "train", 5 - learn["label"])
-
-    def head(rows, weight):
-        recipe = training.Recipe(epochs=1, batch_size=8, class_weight_power=0, supplement_weight=weight)
-        work = tmp_path / f"{weight}-{rows is learn}"
-        return training.fit(rows, split[split["part"] == "validation"], force.names, str(tiny_bert), recipe, 0,
-                            work)[0].reader.head.weight.detach().numpy()
-
-    np.testing.assert_array_equal(head(learn, 0.0), head(learn.assign(label=swapped), 0.0))
-    assert (head(learn, 0.5) != head(learn.assign(label=swapped), 0.5)).any()
-
-
 def test_a_label_that_weighs_more_counts_more(split, force, tiny_bert):
     weighed = split.assign(weight=np.where(split["id"] == "5-1", 9.0, np.nan))
     digests = [json.loads((fit(frame, force, tiny_bert, epochs=1).folder / "manifest.json").read_text())["model_sha256"]

@@ -11,10 +11,9 @@ from hrf_utils import confidence, inference, lean
 
 
 @pytest.mark.parametrize("tokens", [64, 4096])
-def test_batches_hold_every_row_once_and_no_more_tokens_than_allowed(tokens, monkeypatch):
-    monkeypatch.setattr(inference, "BATCH_TOKENS", tokens)
+def test_batches_hold_every_row_once_and_no_more_tokens_than_allowed(tokens):
     lengths = np.random.default_rng(0).integers(2, 100, 500)
-    dealt = list(inference.batches(lengths))
+    dealt = list(inference.batches(lengths, tokens))
     assert sorted(np.concatenate(dealt)) == list(range(500))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= tokens for rows in dealt)
     assert [lengths[rows].max() for rows in dealt] == sorted(lengths[rows].max() for rows in dealt)

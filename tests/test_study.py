@@ -30,17 +30,19 @@ def test_folds_keep_relatives_together_and_differ_by_repeat(rows):
     assert (one != two).any()
 
 
-def test_each_row_is_judged_once_by_a_network_that_did_not_see_it(rows, force, tiny_bert, monkeypatch):
+@pytest.mark.parametrize("name", ["default", "distilled"])
+def test_each_row_is_judged_once_by_a_network_that_did_not_see_it(rows, force, tiny_bert, monkeypatch, name):
     seen, fit = [], training.fit
     def watched(learn, held, *rest):
         seen.append((learn, held))
         return fit(learn, held, *rest)
     monkeypatch.setattr(training, "fit", watched)
-    halves = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
+    halves = study.out_of_fold(rows, force, name, str(tiny_bert), folds=3, epochs=1)
     assert halves.shape == (2, 72, 6) and np.abs(halves).sum(axis=(0, 2)).min() > 0
     fold = study.fold_of(rows, 0, 3)
+    each = len(seen) // 3  # networks of a fold
     for number, (learn, held) in enumerate(seen):
-        judged = set(rows.loc[fold == number, "group"])
+        judged = set(rows.loc[fold == number // each, "group"])
         assert not judged & set(learn["group"]) and not judged & set(held["group"])
         assert not set(learn["group"]) & set(held["group"])
 
@@ -105,6 +107,9 @@ def test_differences_are_paired_and_repeats_averaged(force):
     assert study.as_table(table).index.tolist() == ["poor", "good"]
     assert study.as_table(table).loc["poor", "macro-F1, difference"] == "+0.000 (+0.000 to +0.000)"
     assert study.helped(table) == ["good"] and study.helped(table[table["method"] == "poor"]) == []
+    chance = pd.DataFrame({"method": [f"v{k}" for k in range(40)], "measure": "accuracy", "by": 0.005, "by_low": 0.0002,
+                           "by_high": 0.0098})
+    assert study.helped(chance) == [] and study.helped(chance.head(1)) == ["v0"]
     first = table[(table["method"] == "good") & (table["measure"] == "F1 0")].iloc[0]
     assert study.by_label(table, "good", force)["F1"].iloc[0].startswith(f"{first['value']:.3f} (")
 
