@@ -123,8 +123,9 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     return Network(Reader(encoder, labels), Counter(encoder.config.vocab_size, labels, list(special)))
 
 
-def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray) -> None:
-    """Fit the counter to token ids (n lists) and their labels (n,).
+def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray,
+                weights: np.ndarray | None = None) -> None:
+    """Fit the counter to token ids (n lists) and their labels (n,), each of weight 1 where none are given.
 
     Terms that stand in one text only are left out; labels weigh as if all were equally frequent.
     """
@@ -138,7 +139,7 @@ def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray
     known = np.flatnonzero(counts.astype(bool).sum(axis=0) > 1)
     tfidf = TfidfTransformer(sublinear_tf=True)
     model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000)
-    model.fit(tfidf.fit_transform(counts[:, known]), labels)
+    model.fit(tfidf.fit_transform(counts[:, known]), labels, sample_weight=weights)
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         weight, bias = np.vstack([-weight / 2, weight / 2]), np.array([-bias[0] / 2, bias[0] / 2])

@@ -221,7 +221,7 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, va
     """
     device = model.reader.head.weight.device
     network.fit_counter(model.counter.cpu(), inference.tokenise(tokenizer, learn["text"].tolist()),
-                        learn["label"].to_numpy())
+                        learn["label"].to_numpy(), learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else None)
     model.to(device).eval()
     labels, ids = validation["label"].to_numpy(), inference.tokenise(tokenizer, validation["text"].tolist())
     halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])

@@ -293,20 +293,22 @@ def test_class_weights():
     np.testing.assert_allclose(training.class_weights(pd.Series([0] * 9 + [1]), 2, 0.0), [1, 1])
 
 
-@pytest.mark.parametrize("count", [6, 2])
-def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert, count):
+@pytest.mark.parametrize(("count", "weigh"), [(6, False), (2, False), (6, True)])
+def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert, count, weigh):
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     net, tokenizer = classifier.from_encoder(str(tiny_bert), list("abcdef"[:count]))
     texts, labels = split["text"].tolist() * 2, np.tile(split["label"], 2) % count
     texts[0] = "shot shot shot police [SEP] calm"
     ids = tokenizer(texts)["input_ids"]
-    network.fit_counter(net.counter, ids, labels)
+    weights = np.random.default_rng(0).uniform(0, 3, len(texts)) if weigh else None
+    network.fit_counter(net.counter, ids, labels, weights)
     tokens = [tokenizer.convert_ids_to_tokens(row) for row in ids]
     pairs = [[*(t for t in row if t[0] != "["), *(f"{a} {b}" for a, b in zip(row, row[1:], strict=False)
                                                   if "[" not in (a[0], b[0]))] for row in tokens]
     plain = TfidfVectorizer(analyzer=lambda row: row, min_df=2, sublinear_tf=True)
-    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000).fit(plain.fit_transform(pairs), labels)
+    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000)
+    model.fit(plain.fit_transform(pairs), labels, sample_weight=weights)
     batch = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
     chances = inference.softmax(net.counter(batch).numpy())
     np.testing.assert_allclose(chances, model.predict_proba(plain.transform(pairs)), atol=0.005)

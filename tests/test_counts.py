@@ -148,7 +148,8 @@ def test_what_overlaps_is_not_ranked():
     assert got["rank_low"].tolist() == [1, 1, 1, 4] and got["rank_high"].tolist() == [3, 3, 3, 4]
     chain = ranked((10, 9, 12), (8.5, 7, 10), (7, 5.5, 8))
     assert chain["group"].tolist() == [1, 1, 2] and chain["rank_low"].tolist() == [1, 1, 2]
-    assert intervals.order(got, "states") == "Of 4 states the highest 3 cannot be told apart: A, B, C."
+    assert intervals.order(got, "states") == ("Of 4 states, 3 have an interval that overlaps with that of the "
+                                               "highest, so that any of them may be the highest: A, B, C.")
     assert intervals.order(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
     assert intervals.order(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
     assert "too few" in intervals.order(ranked((1, 0, 2)), "states")
