@@ -45,10 +45,14 @@ def growth(texts: list[str], sizes: list[int]) -> pd.DataFrame:
     return pd.DataFrame([row for rows, _, _ in found for row in rows])
 
 
-def exponents(table: pd.DataFrame) -> pd.Series:
-    """Growth exponent of each work of `growth`: the slope of log seconds on log posts."""
-    return table.groupby("work").apply(
-        lambda part: np.polyfit(np.log(part["posts"]), np.log(part["seconds"]), 1)[0], include_groups=False)
+def exponents(table: pd.DataFrame) -> pd.DataFrame:
+    """Growth exponents of each work of `growth`: slopes of log seconds on log posts, over all sizes and the last two."""
+    rows = {}
+    for work, part in table.groupby("work"):
+        posts, seconds = np.log(part["posts"]), np.log(part["seconds"])
+        rows[work] = {name: np.polyfit(posts[-some:], seconds[-some:], 1)[0]
+                      for name, some in (("all sizes", len(part)), ("last two", 2))}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("work")
 
 
 def _works(texts: list[str], n: int) -> list[dict]:

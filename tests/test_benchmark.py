@@ -32,7 +32,20 @@ def test_exponents_are_those_of_the_times():
     sizes = np.array([1000, 10_000, 100_000])
     table = pd.concat([pd.DataFrame({"work": name, "posts": sizes, "seconds": 3e-6 * sizes**power})
                        for name, power in (("line", 1.0), ("square", 2.0))])
-    assert growth.exponents(table).round(6).to_dict() == {"line": 1.0, "square": 2.0}
+    bend = pd.DataFrame({"work": "bend", "posts": sizes, "seconds": [1.0, 1.0, 100.0]})
+    found = growth.exponents(pd.concat([table, bend])).round(6)
+    assert found["all sizes"].to_dict() == {"line": 1.0, "square": 2.0, "bend": 1.0}
+    assert found["last two"].to_dict() == {"line": 1.0, "square": 2.0, "bend": 2.0}
+
+
+def test_recipes_learn_the_same_rows_and_are_timed_by_their_training_alone(force, tiny_bert):
+    rows = pd.DataFrame({"text": ["police stood there", "they shoved her", "a calm day"] * 12, "label": [1, 2, 0] * 12})
+    rows = pd.concat([rows, pd.DataFrame({"text": ["x"] * 3, "label": [3, 4, 5]})], ignore_index=True)
+    table = benchmark.training_table(rows, rows, force, str(tiny_bert), 2)
+    assert table.index.tolist() == ["every post padded to 280 tokens", "Trainer's defaults", "ours"]
+    assert table.loc["Trainer's defaults", "ratio"] == 1 and (table["macro_f1"] >= 0).all()
+    assert (table["reached_s"] <= 2 * len(rows) / table["posts_per_s"] * 1.001).all() and (table["reached_s"] > 0).all()
+    assert table["posts_per_s"].iloc[0] < table["posts_per_s"].iloc[1]
 
 
 def test_ways_take_turns(clock):
