@@ -74,7 +74,8 @@ def ways(run: Path, names: list[str], encoder: str) -> dict[str, tuple[str, Call
     from sentence_transformers import SentenceTransformer
     where, exact = classifier.encoder_folder(encoder), Classifier.load(run)
     tokenizer = transformers.AutoTokenizer.from_pretrained(where, model_max_length=exact.manifest["tokens"])
-    head = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(names)).eval().to(DEVICE)
+    head = transformers.AutoModelForSequenceClassification.from_pretrained(where, num_labels=len(names))
+    head.eval().to(DEVICE)
     pipeline = transformers.pipeline("text-classification", model=head, tokenizer=tokenizer, device=DEVICE,
                                      batch_size=32, truncation=True)
     sentences, linear = SentenceTransformer(where, device=DEVICE), torch.nn.LazyLinear(len(names))

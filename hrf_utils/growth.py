@@ -46,7 +46,7 @@ def growth(texts: list[str], sizes: list[int]) -> pd.DataFrame:
 
 
 def exponents(table: pd.DataFrame) -> pd.DataFrame:
-    """Growth exponents of each work of `growth`: slopes of log seconds on log posts, over all sizes and the last two."""
+    """Exponents of the works of `growth`: slopes of log seconds on log posts, over all sizes and the last two."""
     rows = {}
     for work, part in table.groupby("work"):
         posts, seconds = np.log(part["posts"]), np.log(part["seconds"])

@@ -110,8 +110,8 @@ def fastest(model: torch.nn.Module, folder: Path, kind: bool | str = True) -> tu
     """The network in the number format that this machine is fastest with, and the format's name.
 
     bfloat16 where the hardware has it, else eight-bit integers through ONNX Runtime (dynamic quantisation of
-    ``model.onnx``), which ``kind="int8"`` asks for anyway; a GPU without bfloat16 stays with float32. The annex A1 shows
-    for how many posts each gives float32's label.
+    ``model.onnx``), which ``kind="int8"`` asks for anyway; a GPU without bfloat16 stays with float32. The annex A1
+    shows for how many posts each gives float32's label.
     """
     if kind != "int8" and has_bfloat16():
         encoder = model.reader.encoder

@@ -87,5 +87,5 @@ def order(table: pd.DataFrame, what: str) -> str:
     if len(top) == 1:
         return f"{top[0]} stands clearly above the other {len(table) - 1} {what}."
     more = f" and {len(top) - 8} more" if len(top) > 8 else ""
-    return (f"Of {len(table)} {what}, {len(top)} have an interval that overlaps with that of the highest, so that any of "
-            f"them may be the highest: {', '.join(top[:8])}{more}.")
+    return (f"Of {len(table)} {what}, {len(top)} have an interval that overlaps with that of the highest, so that any "
+            f"of them may be the highest: {', '.join(top[:8])}{more}.")

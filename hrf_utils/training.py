@@ -220,8 +220,9 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, va
     The temperature and the thresholds of the whole, and its logits on `validation`, (n, labels).
     """
     device = model.reader.head.weight.device
+    weights = learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else None
     network.fit_counter(model.counter.cpu(), inference.tokenise(tokenizer, learn["text"].tolist()),
-                        learn["label"].to_numpy(), learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else None)
+                        learn["label"].to_numpy(), weights)
     model.to(device).eval()
     labels, ids = validation["label"].to_numpy(), inference.tokenise(tokenizer, validation["text"].tolist())
     halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])
