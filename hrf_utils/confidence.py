@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from hrf_utils.intervals import interval, share, wilson
+from hrf_utils.intervals import interval, share
 from hrf_utils.tasks import Task
 
 COVERAGE = 0.9
@@ -204,11 +204,8 @@ def flagged_by_kind(rows: pd.DataFrame, flagged: np.ndarray, weights: np.ndarray
     table = {}
     for kind in sorted(set(rows["kind"]) - {""}):
         part = (rows["kind"] == kind).to_numpy()
-        hits, authors = flagged[part], rows.loc[part, "author"].nunique()
-        cell = share(hits, weights[:, part])
-        if hits.all() or not hits.any():  # no resample differs, yet another author may
-            cell = wilson(authors * hits.all(), authors)
-        table[kind] = {"n": len(hits), "authors": authors} | cell
+        table[kind] = {"n": part.sum(), "authors": rows.loc[part, "author"].nunique()} | share(
+            flagged[part], weights[:, part])
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("kind")
 
 

@@ -39,10 +39,16 @@ def interval(values: np.ndarray) -> dict[str, float]:
 def share(hits: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Interval of a share: `hits` of shape (n,) under row weights (draws + 1, n).
 
-    Rows of weight 0 throughout do not count; without any row the share is not a number.
+    Rows of weight 0 throughout do not count; without any row the share is not a number. Where all rows are hits, or
+    none is, no resample differs, and the interval is `wilson`'s for as many cases as there are clusters.
     """
+    hits = np.asarray(hits, float)
     with np.errstate(invalid="ignore"):
-        return interval((weights @ np.asarray(hits, float)) / weights.sum(axis=1))
+        found = interval((weights @ hits) / weights.sum(axis=1))
+    if found["value"] in (0, 1):
+        together = np.unique(weights[:33, weights.any(axis=0)], axis=1).shape[1]  # a cluster's rows are drawn together
+        return wilson(round(found["value"] * together), together)
+    return found
 
 
 def wilson(hits: int, n: int) -> dict[str, float]:

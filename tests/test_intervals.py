@@ -31,4 +31,7 @@ def test_wilson_knows_that_nought_of_ten_is_not_never():
 
 def test_a_share_without_rows_is_not_a_number():
     assert np.isnan(share(np.array([]), np.ones((5, 0)))["value"])
+    drawn = resamples(np.repeat(np.arange(20), 3), 200)
+    for value in (0, 1):
+        assert share(np.full(60, value), drawn) == wilson(20 * value, 20)
     assert share(np.array([1, 0, 1, 1]), np.ones((5, 4))) == {"value": 0.75, "low": 0.75, "high": 0.75}
