@@ -1,14 +1,12 @@
 """The first page in a real browser with the network cut: quiet, whole, filtered by clicks, readable by everybody."""
 
 import json
-import shutil
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 from test_reports import HOSTILE
 
 from hrf_utils import counts, evaluation, exports, files, frontpage, maps, tasks
@@ -71,39 +69,6 @@ def write(folder, task, found, gaps=None, dataset="archive-12345678"):
         (here / "map.html").write_text(maps.map_page(stands, task), encoding="utf8")
     frontpage.index(folder / "index.html")
     return folder / "index.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page with the network cut; what it asks of other hosts and what it complains about is kept."""
-    opened = []
-
-    def go(path, width=1280):
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        page = context.new_page()
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (page.complaints.append("a dialog"), dialog.dismiss()))
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or page.complaints.append(asked.url))
-        page.goto(f"file://{path}")
-        opened.append(context)
-        return page
-
-    yield go
-    for context in opened:
-        context.close()
 
 
 @pytest.fixture
