@@ -17,6 +17,7 @@ _TEMPLATE = Path(__file__).parent / "template" / "map.html"
 def map_page(incidents: pd.DataFrame, task: Task) -> str:
     """A page with a map of located US incidents, by kind and time, which asks no host for anything.
 
+    Time is chosen by weeks or months that have incidents, and by years for what is older than the year before the last.
     A city is a dot, dots close together are a ring with their number; a state without a city is a wide, faint circle.
     Leaflet and its cluster plugin are read from the packages that ship them.
     """
@@ -27,6 +28,8 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
     places = spots.drop_duplicates().values.tolist()
     numbers = spots.groupby(list(spots), sort=False).ngroup()
     dates = pd.to_datetime(placed["incident_date"]).dt.strftime("%Y-%m-%d").fillna("")
+    for precision, letters in (("year", 4), ("month", 7)):  # no day that nobody knows
+        dates = dates.mask(placed["date_precision"] == precision, dates.str[:letters])
     points = pd.DataFrame({"place": numbers, "label": placed["label"], "date": dates, "posts": placed["posts"],
                            "title": placed["title"]}).values.tolist()
     labels = [{"number": x.number, "name": x.name, "color": x.color} for x in task.labels if x.positive]

@@ -13,6 +13,7 @@ from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 from hrf_utils.tasks import Task
 
+_TEMPLATES = Path(__file__).parent / "template"
 _FACTORS = ["severity", "verifiability", "uncertainty", "score", "link", "independent", "named_city", "day"]
 _NEAR, _MOST = pd.Timedelta(days=14), 20
 
@@ -20,7 +21,8 @@ _NEAR, _MOST = pd.Timedelta(days=14), 20
 class ReviewWidget(anywidget.AnyWidget):
     """A desk at which incidents pass in the order of `ranked` (see `review.queue`), each with its posts."""
 
-    _esm = Path(__file__).parent / "template" / "reviewer.js"
+    _esm = _TEMPLATES / "reviewer.js"
+    _css = _TEMPLATES / "widgets.css"
     shown = traitlets.Dict().tag(sync=True)
 
     def __init__(self, store: Store, task: Task, dataset: str, ranked: pd.DataFrame, members: pd.DataFrame,

@@ -23,7 +23,7 @@ class Labeler(anywidget.AnyWidget):
     """A `Session` to look at; the arguments are the session's, whose labeler is asked for at the start."""
 
     _esm = _TEMPLATES / "labeler.js"
-    _css = _TEMPLATES / "labeler.css"
+    _css = _TEMPLATES / "widgets.css"
     task = traitlets.Dict().tag(sync=True)
     state = traitlets.Dict().tag(sync=True)
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 from x_server import NOW, Clock, XServer, some_posts
 
 from hrf_utils import settings, tasks, x
 from hrf_utils.intervals import resamples
 
 ROOT = Path(__file__).resolve().parent.parent
+_INSIDE = ("file:", "data:", "blob:")
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +80,40 @@ def table(tmp_path):
         pd.DataFrame(columns).to_csv(path, index=False)
         return path
     return write
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window; skipped where none is installed."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a page with the network cut; what it asks of other hosts and what it complains about is kept."""
+    opened = []
+
+    def go(path, width=1280):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (page.complaints.append("a dialog"), dialog.dismiss()))
+        page.on("request", lambda asked: asked.url.startswith(_INSIDE) or page.complaints.append(asked.url))
+        page.goto(f"file://{path}")
+        opened.append(context)
+        return page
+
+    yield go
+    for context in opened:
+        context.close()
 
 
 def _tiny(folder: Path, kind: str) -> Path:

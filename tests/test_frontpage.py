@@ -1,14 +1,12 @@
 """The first page in a real browser with the network cut: quiet, whole, filtered by clicks, readable by everybody."""
 
 import json
-import shutil
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 from test_reports import HOSTILE
 
 from hrf_utils import counts, evaluation, exports, files, frontpage, maps, tasks
@@ -73,39 +71,6 @@ def write(folder, task, found, gaps=None, dataset="archive-12345678"):
     return folder / "index.html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page with the network cut; what it asks of other hosts and what it complains about is kept."""
-    opened = []
-
-    def go(path, width=1280):
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
-        page = context.new_page()
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (page.complaints.append("a dialog"), dialog.dismiss()))
-        page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or page.complaints.append(asked.url))
-        page.goto(f"file://{path}")
-        opened.append(context)
-        return page
-
-    yield go
-    for context in opened:
-        context.close()
-
-
 @pytest.fixture
 def site(tmp_path, force):
     return write(tmp_path / "reports", force, some_incidents(force))
@@ -154,6 +119,27 @@ def test_the_map_is_filtered_by_clicks_and_keys(site, visit, force):
     frame.get_by_label("Open hand").focus()
     frame.page.keyboard.press("Space")
     assert shown.inner_text().startswith(f"{(late['label'] > 2).sum()} of")
+
+
+@pytest.mark.parametrize(("days", "listed"), [
+    (["1968-01-01", "1974-01-17", "2024-12-31", "2025-06-02", "2026-03-01", "2026-07-01", "2026-07-28"],
+     ["1968", "1974", "2024", "Jun 2025", "Mar 2026", "Jul 2026"]),
+    (["1968-01-01", "1974-01-17", "2026-03-01", "2026-03-02", "2026-03-08", "2026-03-31"],
+     ["1968", "1974", "week of Feb 23, 2026", "Mar 2026", "week of Mar 2, 2026"])])
+def test_what_is_old_is_chosen_by_year_and_no_day_is_shown_that_nobody_knows(tmp_path, visit, force, days, listed):
+    found = some_incidents(force, len(days), PLACES[:1]).assign(
+        incident_date=pd.to_datetime(days).date, date_precision=["year", *["day"] * (len(days) - 2), "month"])
+    (tmp_path / "map.html").write_text(maps.map_page(found, force), encoding="utf8")
+    page = visit(tmp_path / "map.html")
+    for box in ("#from", "#to"):
+        assert page.locator(f"{box} option").all_inner_texts() == listed
+    titles = page.evaluate("points.map(p => dot(p).options.title.split('OK, ')[1])")
+    month = pd.Timestamp(days[-1]).strftime("%b %Y")
+    assert titles[:2] == ["1968", "Jan 17, 1974"] and titles[-1] == month and page.complaints == []
+    page.locator("#from").select_option(listed[2])
+    assert page.locator("#shown").inner_text() == f"{len(days) - 2} of {len(days)} incidents shown"
+    page.locator("#to").select_option(listed[2])
+    assert page.locator("#shown").inner_text() == f"1 of {len(days)} incidents shown"
 
 
 def test_clusters_open_by_keyboard_down_to_the_incident(site, visit):

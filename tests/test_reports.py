@@ -96,8 +96,8 @@ def test_real_text_is_hidden_under_make_and_shown_on_request(monkeypatch):
 def map_page(force, tmp_path):
     table = pd.DataFrame({
         "lat": [36.15, 36.16, 45.5, None], "long": [-95.99, -95.98, -122.6, None], "label": [5, 3, 4, 2],
-        "title": [*HOSTILE[:3], "no place"], "incident_date": ["2026-03-01"] * 4, "posts": [1, 2, 3, 1],
-        "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
+        "title": [*HOSTILE[:3], "no place"], "incident_date": "2026-03-01", "date_precision": "day",
+        "posts": [1, 2, 3, 1], "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
     path = tmp_path / "map.html"
     path.write_text(maps.map_page(table, force), encoding="utf8")
     return path

@@ -18,7 +18,7 @@ function render({ model, el: place }) {
   const task = model.get("task"), unique = Math.random().toString(36).slice(2);
   let waiting = null, writing = false, drawn = null;
 
-  const root = el("div", { class: "hrf-labeler", tabindex: "0", role: "region", "aria-label": "Labelling",
+  const root = el("div", { class: "hrf hrf-labeler", tabindex: "0", role: "region", "aria-label": "Labelling",
     "data-lm-suppress-shortcuts": "true", onkeydown: pressed });
   const question = el("p", { class: "question" }, task.question), pace = el("p", { class: "pace" });
   const bar = el("div", { class: "bar", "aria-hidden": "true" }, el("i"));

@@ -1,65 +1,86 @@
 // Draws what Python shows and sends back keys and buttons; all text is set as text, never as markup.
-const STYLE = `.rv{font:15px/1.5 system-ui,sans-serif;max-width:780px;padding:16px;border:1px solid #8a93a0;border-radius:10px}
-.rv:focus-visible,.rv :focus-visible{outline:3px solid #245fa3;outline-offset:2px}.rv h3{margin:4px 0}.rv .soft{opacity:.85}
-.rv button,.rv input,.rv select,.rv textarea{font:inherit;padding:4px 8px;margin:2px 6px 2px 0;max-width:100%}
-.rv ul{padding:0;list-style:none;max-height:300px;overflow:auto}.rv li{border-top:1px solid #8a93a0;padding:6px 0;overflow-wrap:anywhere}
-.rv .said{min-height:1.5em;font-weight:600}.rv label{margin-right:10px}.rv pre{white-space:pre-wrap;font:inherit}`;
 function node(tag, cells = {}, ...inside) {
   const made = Object.assign(document.createElement(tag), cells);
   made.append(...inside);
   return made;
 }
-const field = (name, input) => node("label", {}, name + " ", input);
-const choice = (pairs) => node("select", {}, ...pairs.map(([value, text]) => node("option", { value, textContent: text })));
+const words = (tag, textContent, cells = {}) => node(tag, { textContent, ...cells });
+const quiet = (text) => words("p", text, { className: "quiet" });
+const field = (name, input, wide = "") => node("label", { className: `field ${wide}` }, words("span", name), input);
+const choice = (pairs) => node("select", {}, ...pairs.map(([value, text]) => words("option", text, { value })));
+const fold = (name, ...inside) => node("details", {}, words("summary", name), ...inside);
+const row = (name, ...inside) => node("div", { className: name }, ...inside);
+
 function render({ model, el }) {
-  const who = node("input", { autocomplete: "off" }), note = node("input", { size: 40 });
-  const said = node("p", { className: "said" }), body = node("div");
-  said.setAttribute("role", "status");
-  const root = node("section", { className: "rv", tabIndex: 0 }, node("style", { textContent: STYLE }),
-    field("Your name", who), said, body, field("Note", note));
-  root.setAttribute("aria-label", "Review of incidents");
+  const who = node("input", { autocomplete: "off" }), note = node("input"), body = node("div");
+  const said = node("p", { className: "said", role: "status" });
+  const root = node("section", { className: "hrf hrf-reviewer", tabIndex: 0, ariaLabel: "Review of incidents" },
+    field("Your name", who), said, body);
   root.dataset.lmSuppressShortcuts = "true";
-  const send = (what, value) => model.send({ do: what, id: model.get("shown").id, who: who.value, note: note.value, value });
-  const button = (text, key, act) => node("button", { type: "button", textContent: key ? `${text} (${key})` : text, onclick: act });
   let keys = {}, last = "";
+  const send = (action, value) =>
+    model.send({ do: action, id: model.get("shown").id, who: who.value, note: note.value, value });
+
+  function button(text, act, key, disabled = false) {
+    if (key && !disabled) keys[key] = act;
+    return node("button", { type: "button", onclick: act, disabled, ariaKeyShortcuts: key || null },
+      ...(key ? [words("kbd", key)] : []), text);
+  }
+
   function draw() {
-    const s = model.get("shown"), now = JSON.stringify({ ...s, said: "" }), held = body.contains(document.activeElement);
+    const s = model.get("shown"), now = JSON.stringify({ ...s, said: "" });
+    const held = body.contains(document.activeElement);
     said.textContent = s.said;
     if (now === last) return; // only the message is new, and what was typed stays
     last = now;
+    keys = {};
     body.replaceChildren();
-    if (!s.title && !s.posts) return;
-    const ticks = s.posts.map(([id, text, at]) => [id, node("input", { type: "checkbox" }), node("span", { dir: "auto", textContent: text }), at]);
-    const title = node("input", { value: s.title, size: 40 }), city = node("input", { value: s.city }),
-      state = node("input", { value: s.state, size: 3 }), date = node("input", { type: "date", value: s.date }), rank = choice(s.ranks),
-      is = choice([["", "not said"], ...s.labels]), near = choice(s.near);
-    rank.value = s.rank;
-    const edited = () => Object.fromEntries([["title", title.value, s.title], ["city", city.value, s.city], ["state", state.value, s.state],
-      ["date", date.value, s.date], ["rank", +rank.value, s.rank]].filter(([, now, was]) => now !== was).map(([name, now]) => [name, now]));
-    keys = { a: () => send("approve"), r: () => send("reject", is.value === "" ? {} : { label: +is.value }), u: () => s.number && send("undo", { number: s.number }),
-      n: () => send("next"), b: () => send("back") };
-    body.append(node("p", { className: "soft", textContent: `${s.place} · ${s.status}${s.review ? " · " + s.review : ""}` }),
-      node("h3", { dir: "auto", textContent: s.title }),
-      node("p", { className: "soft", textContent: s.factors.map(([name, value]) => `${name.replace("_", " ")} ${value}`).join(" · ") }),
-      node("ul", {}, ...ticks.map(([id, box, text, at]) => node("li", {}, node("label", {}, box, text), node("div", { className: "soft", textContent: `${at} · ${id}` })))),
-      node("p", {}, button("Approve", "a", keys.a), button("Reject", "r", keys.r), field("it is rather", is), button("Next", "n", keys.n), button("Back", "b", keys.b),
-        button(s.undo.length ? `Undo ${s.undo[0]}` : "Undo", "u", keys.u), button("Only note", "", () => send("note"))),
-      node("details", {}, node("summary", { textContent: "Edit, merge, split" }),
-        node("p", {}, field("Title", title), field("City", city), field("State", state), field("Date", date), field("Rank", rank), button("Save", "", () => send("edit", edited()))),
-        node("p", {}, field("The same as", near), button("Merge", "", () => send("merge", { with: [near.value] }))),
-        node("p", {}, button("Split the ticked posts off", "", () => send("split", { posts: ticks.filter(([, box]) => box.checked).map(([id]) => id) })))));
-    if (s.question) body.append(node("details", {}, node("summary", { textContent: "A question to the author, to copy and send yourself" }), node("pre", { textContent: s.question })));
-    if (held) root.focus();
     note.value = "";
+    if (s.posts) drawIncident(s);
+    if (held) root.focus();
   }
+
+  function drawIncident(s) {
+    const ticks = s.posts.map(([id]) => node("input", { type: "checkbox", value: id }));
+    const posts = s.posts.map(([id, text, at], k) => node("li", {},
+      node("label", {}, ticks[k], words("span", text, { dir: "auto" })), quiet(`${at} · ${id}`)));
+    const factors = s.factors.map(([name, value]) => words("span", `${name.replace("_", " ")} ${value}`));
+    const is = choice([["", "not said"], ...s.labels]), near = choice(s.near);
+    const cells = { title: node("input"), city: node("input"), state: node("input"),
+      date: node("input", { type: "date" }), rank: choice(s.ranks) };
+    for (const name in cells) cells[name].value = s[name];
+    const edited = () => Object.fromEntries(Object.keys(cells).filter((name) => cells[name].value !== String(s[name]))
+      .map((name) => [name, name === "rank" ? +cells.rank.value : cells[name].value]));
+    body.append(words("h3", s.title, { dir: "auto" }),
+      quiet([s.place, s.status, s.review].filter(Boolean).join(" · ")),
+      node("ul", { className: "posts" }, ...posts), row("factors quiet", ...factors),
+      row("fields", field("Note, kept with the next step", note), field("If rejected, it is rather", is)),
+      row("tools", button("Approve", () => send("approve"), "a"),
+        button("Reject", () => send("reject", is.value === "" ? {} : { label: +is.value }), "r"),
+        button("Next", () => send("next"), "n"), button("Back", () => send("back"), "b"),
+        button(`Undo ${s.undo[0] || ""}`, () => send("undo", { number: s.number }), "u", !s.number),
+        button("Only note", () => send("note"))),
+      fold("Edit, merge, split",
+        row("fields", field("Title", cells.title, "wide"), field("City", cells.city), field("State", cells.state),
+          field("Date", cells.date), field("Rank", cells.rank), button("Save", () => send("edit", edited()))),
+        row("fields", field("The same as", near, "wide"),
+          button("Merge", () => send("merge", { with: [near.value] }), "", !s.near.length)),
+        button("Split the ticked posts off",
+          () => send("split", { posts: ticks.filter((box) => box.checked).map((box) => box.value) }))));
+    if (s.question) body.append(fold("A question to the author, to copy and send yourself",
+      node("textarea", { readOnly: true, rows: 6, value: s.question, ariaLabel: "Question to the author" })));
+  }
+
   root.addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
+    const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !keys[event.key]) return;
     event.preventDefault();
+    event.stopPropagation();
     keys[event.key]();
   });
   model.on("change:shown", draw);
   draw();
   el.append(root);
+  return () => model.off("change:shown", draw);
 }
 export default { render };
