@@ -52,9 +52,11 @@ class ReviewWidget(anywidget.AnyWidget):
                 said = f"Step {number} is kept: {action}."
                 if action in review.STATUSES:
                     said += self._move(1)
+            self._show(said)
         except InputError as error:
-            said = f"Not kept: {error}."
-        self._show(said)
+            self._show(f"Not kept: {error}.")
+        except Exception as error:  # the store went away, say: the reviewer has to know, and may try again
+            self.shown = self.shown | {"said": f"Not kept ({type(error).__name__}: {error})."}
 
     def _move(self, step: int) -> str:
         to = self._at + step

@@ -487,3 +487,15 @@ def test_the_widget_shows_decides_moves_on_and_says_what_is_wrong(desk, force):
     json.dumps(widget.shown)
     desk.build(i2=[3, 4, 5])
     assert "run the cell again" in take("approve")["said"]
+
+
+def test_a_reviewer_learns_that_the_store_is_gone(desk, force, monkeypatch):
+    frame, members = built(**THREE)
+    widget = ReviewWidget(desk.store, force, "d", review.queue(frame, members, POSTS), members, POSTS)
+
+    def gone(*_):
+        raise OSError("no such host")
+    monkeypatch.setattr(review, "record", gone)
+    before = widget.shown
+    widget.take({"do": "approve", "who": "ann", "id": before["id"]})
+    assert widget.shown == before | {"said": "Not kept (OSError: no such host)."}
