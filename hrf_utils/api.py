@@ -400,7 +400,7 @@ def _no_store(_: Request, error: sa.exc.SQLAlchemyError) -> Response:
     return Refusal(503, _STORE_GONE, 5).answer()
 
 
-def main() -> int:
+def main() -> None:
     """Serve at ``SERVE_AT`` until SIGINT or SIGTERM; what ``make serve`` runs."""
     host, port = serving.address()
     workers, made = int(settings.number("WORKERS")), app()
@@ -412,12 +412,7 @@ def main() -> int:
             "--log-level", "warning"])
     uvicorn.run(made, host=host, port=port, access_log=False, log_level="warning", ws="none",
                 timeout_graceful_shutdown=10, timeout_keep_alive=serving.IDLE)
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    settings.command(main)

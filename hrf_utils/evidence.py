@@ -34,10 +34,10 @@ def confusion(matrix: list[list[int]], names: list[str], title: str) -> None:
           + ", ".join(f"{name} {share[k, k]:.0%}" for k, name in enumerate(names)) + ".")
 
 
-def _dots(axis: plt.Axes, y: float, cell: dict, color: str, marker: str = "o") -> None:
+def _dots(axis: plt.Axes, y: float, cell: dict, color: str) -> None:
     axis.plot([cell["low"], cell["high"]], [y, y], color=color, linewidth=2.2, alpha=0.55,
               solid_capstyle="round")
-    axis.plot(cell["value"], y, marker, color=color, markersize=6.5)
+    axis.plot(cell["value"], y, "o", color=color, markersize=6.5)
 
 
 def scores_by_label(metrics: dict, task: Task) -> None:

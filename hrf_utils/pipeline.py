@@ -9,6 +9,7 @@ import argparse
 import ast
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -280,9 +281,6 @@ def classify() -> None:
     scoring.main()
 
 
-_COMMANDS = {work.__name__: work for work in (classify, exchange, replay, comply, publish)}
-
-
 def hold(path: Path, command: list[str]) -> int:
     """Run a command while holding the lock in `path`; a second caller waits and says so.
 
@@ -323,53 +321,44 @@ def begin(target: str) -> subprocess.Popen | None:
     return going
 
 
+def page(notebook: Path, out: Path) -> None:
+    """Write the page of an executed notebook."""
+    from hrf_utils import reports
+
+    reports.render(notebook, out)
+
+
+def index(out: Path) -> None:
+    """Write the first page of the report site."""
+    from hrf_utils import frontpage
+
+    frontpage.index(out)
+
+
 def main() -> int:
-    """Command line; see the Makefile for how each command is used."""
+    """Command line: functions of this module with their parameters; see the Makefile for how each is used."""
+    kinds = {str: {}, Path: {"type": Path}, list[str]: {"nargs": argparse.REMAINDER}}
     parser = argparse.ArgumentParser(prog="python -m hrf_utils.pipeline")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, places in (("run", ["chapter", "out"]), ("stamp", ["out"]),
-                         ("page", ["notebook", "out"]), ("index", ["out"])):
-        command = commands.add_parser(name)
-        for place in places:
-            command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
-    commands.add_parser("refresh").add_argument("chapters", nargs="+")
-    for name in _COMMANDS:
-        commands.add_parser(name)
-    commands.add_parser("keep").add_argument("notebook", type=Path)
-    lock = commands.add_parser("hold")
-    lock.add_argument("path", type=Path)
-    lock.add_argument("rest", nargs=argparse.REMAINDER)
-    options = parser.parse_args()
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for work in (run, stamp, page, index, refresh, keep, hold, classify, exchange, replay, comply, publish):
+        command = commands.add_parser(work.__name__)
+        command.set_defaults(work=work)
+        for name, parameter in inspect.signature(work).parameters.items():
+            command.add_argument(name, **kinds[parameter.annotation])
+    asked = vars(parser.parse_args())
+    work = asked.pop("work")
     try:
-        if options.command == "hold":
-            return hold(options.path, options.rest)
-        if options.command == "run":
-            run(options.chapter, options.out)
-        elif options.command == "refresh":
-            refresh(options.chapters)
-        elif options.command == "keep":
-            keep(options.notebook)
-        elif options.command == "stamp":
-            stamp(options.out)
-        elif options.command in _COMMANDS:
-            _COMMANDS[options.command]()
-        else:
-            from hrf_utils import frontpage, reports
-            if options.command == "page":
-                reports.render(options.notebook, options.out)
-            else:
-                frontpage.index(options.out)
+        return work(**asked) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = error.filename or getattr(options, "out", options.command)
+        where = error.filename or asked.get("out", work.__name__)
         print(f"error: {where}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the next make goes on from there", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from hrf_utils.store import Store
 
 TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
+_SHOWN = 160  # letters of a text in a table
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
@@ -47,12 +48,12 @@ def may_show(dataset: str) -> bool:
             or "HRF_CHAPTER" not in os.environ)
 
 
-def hide_texts(frame: pd.DataFrame, *datasets: str, longest: int = 160) -> pd.DataFrame:
+def hide_texts(frame: pd.DataFrame, *datasets: str) -> pd.DataFrame:
     """The frame with its ``text`` shortened, or left out unless all its data sets may be shown."""
     if not all(map(may_show, datasets)):
         return frame.drop(columns="text")
-    short = frame["text"].str.slice(0, longest)
-    return frame.assign(text=short.where(frame["text"].str.len() <= longest, short + "…"))
+    short = frame["text"].str.slice(0, _SHOWN)
+    return frame.assign(text=short.where(frame["text"].str.len() <= _SHOWN, short + "…"))
 
 
 def table(frame: pd.DataFrame, decimals: int = 3) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -74,7 +73,7 @@ class Watch:
                 f"${mine['spent'].sum():.2f}; {after}" + (f"; PROBLEM: {problem}" if problem else ""))
 
 
-def main() -> int:
+def main() -> None:
     """Watch until SIGINT or SIGTERM; what ``make watch`` runs."""
     store, scheduler = Store.open(), BlockingScheduler(timezone=UTC)
     with store.alone("watch"):
@@ -88,12 +87,7 @@ def main() -> int:
         watch.schedule(scheduler)
         scheduler.start()
     print("stopped")
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    settings.command(main)
