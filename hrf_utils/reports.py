@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
 from hrf_utils import files, posts, settings
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 
 TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
@@ -113,7 +113,7 @@ def _overdue(datasets: list[str]) -> int:
     """Posts with an id of X's that were not seen there within 24 hours."""
     known = Store.open().checked()
     theirs = known["dataset"].isin(set(datasets) - {"", *filter(files.is_starter, datasets)})
-    fresh = pd.to_datetime(known["checked_at"]) > pd.Timestamp.now("UTC").tz_localize(None) - pd.Timedelta(hours=24)
+    fresh = pd.to_datetime(known["checked_at"]) > utc() - pd.Timedelta(hours=24)
     return int((theirs & posts.made_by_x(known["id"]) & ~fresh).sum())
 
 

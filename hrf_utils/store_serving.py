@@ -24,9 +24,7 @@ class Found(NamedTuple):
 
 def dataset(store: Store, task: str) -> str:
     """The data set whose incidents were built last; empty if none were."""
-    with store.engine.connect() as connection:
-        return connection.scalar(sa.select(schema.meta.c.value).where(
-            schema.meta.c.name == f"incidents of {task}")) or ""
+    return store._scalar(sa.select(schema.meta.c.value).where(schema.meta.c.name == f"incidents of {task}")) or ""
 
 
 def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterable[int] = (),
@@ -59,23 +57,18 @@ def post(store: Store, task: str, tweet_id: str) -> Found | None:
     """A post that came from X, or has an id as X makes them, by its id."""
     t, labels = schema.posts.c, schema.labels.c
     by_x = (t.source == "x") | (sa.func.length(t.id) >= 15)
-    with store.engine.connect() as connection:
-        text = connection.scalar(sa.select(t.text).where(t.id == tweet_id, by_x).limit(1))
-        label = connection.scalar(sa.select(sa.func.max(labels.label)).where(
-            labels.task == task, labels.id == tweet_id))
+    text = store._scalar(sa.select(t.text).where(t.id == tweet_id, by_x).limit(1))
+    label = store._scalar(sa.select(sa.func.max(labels.label)).where(labels.task == task, labels.id == tweet_id))
     return None if text is None else Found(text, label)
 
 
 def is_gone(store: Store, tweet_id: str) -> bool:
     """Whether a post was dropped because it is gone where it came from, or too old."""
-    with store.engine.connect() as connection:
-        return bool(connection.scalar(sa.select(sa.func.count()).select_from(schema.tombstones).where(
-            schema.tombstones.c.id == tweet_id)))
+    t = schema.tombstones.c
+    return store._scalar(sa.select(t.id).where(t.id == tweet_id).limit(1)) is not None
 
 
 def last_collected(store: Store) -> datetime | None:
     """When a search last brought something, or ended (UTC)."""
     t = schema.queries.c
-    with store.engine.connect() as connection:
-        return connection.scalar(sa.select(sa.func.max(sa.func.coalesce(t.ended_at, t.started_at))).where(
-            t.status != "lookup"))
+    return store._scalar(sa.select(sa.func.max(sa.func.coalesce(t.ended_at, t.started_at))).where(t.status != "lookup"))

@@ -13,7 +13,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from hrf_utils import compliance, settings, sources, tasks
 from hrf_utils.settings import ROOT, InputError
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 
 _CHECK_AFTER = timedelta(hours=20)
 """X gives 24 hours to drop what was deleted, and the next run may be four of them away."""
@@ -44,7 +44,7 @@ class Watch:
 
     def run(self) -> None:
         """One run; whatever goes wrong in it is said, and leaves the next one as it is."""
-        began, problems = datetime.now(UTC).replace(tzinfo=None), []
+        began, problems = utc(), []
         try:
             problems.append(compliance.comply(self.store, _CHECK_AFTER).problem)
         except Exception as error:  # the schedule goes on, whatever it was
