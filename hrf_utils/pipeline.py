@@ -29,12 +29,19 @@ _VARIABLES = ("task", "source", "posts", "labels", "test", "encoder", "seed", "p
 
 def declared(chapter: str) -> dict[str, object]:
     """Names and default values of a notebook's ``parameters`` cell."""
-    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
-    for cell in cells:
+    for cell in _read(NOTEBOOKS / f"{chapter}.ipynb")["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             body = ast.parse("".join(cell["source"])).body
             return {line.targets[0].id: ast.literal_eval(line.value) for line in body}
     return {}
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def _write(path: Path, notebook: dict) -> None:
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _chapters() -> list[str]:
@@ -119,19 +126,15 @@ def run(chapter: str, out: Path) -> None:
     except DeadKernelError as error:
         raise InputError(f"the kernel of {chapter} died, most often for want of memory; nothing of "
                          "this chapter was kept") from error
-    notebook = json.loads(temporary.read_text(encoding="utf8"))
+    from hrf_utils.training import commit  # late, since torch needs memory that the chapter wants
+    notebook = _read(temporary)
     notebook["metadata"]["hrf"] = {
         "run at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "took": f"{time.monotonic() - started:.0f} s", "commit": _commit(),
+        "took": f"{time.monotonic() - started:.0f} s", "commit": commit() or "not in git",
         "parameters": ", ".join(f"{name}={value}" for name, value in values.items() if value != "")}
-    temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    _write(temporary, notebook)
     stamp(settings.data_path("stamps", settings.get("TASK"), "posts").parent)
     temporary.replace(out)
-
-
-def _commit() -> str:
-    from hrf_utils.training import commit
-    return commit() or "not in git"
 
 
 def stamp(folder: Path) -> None:
@@ -173,7 +176,7 @@ def _datasets(task: object) -> tuple[str, list[str]]:
 
 def inputs_sha256(chapter: str) -> str:
     """Digest of all that a chapter's committed outputs come from: its cells, code, tasks, starter."""
-    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
+    cells = _read(NOTEBOOKS / f"{chapter}.ipynb")["cells"]
     digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
     for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
                             ("data/geo", "*"), ("data/behaviour", "*"), ("data/review", "*")):
@@ -194,11 +197,11 @@ def refresh(chapters: list[str]) -> None:
 def keep(record: Path) -> None:
     """Give the notebook of a record, an executed chapter or annex, the record's outputs."""
     path = NOTEBOOKS / record.name
-    notebook = json.loads(path.read_text(encoding="utf8"))
-    notebook["cells"] = [_tidy(cell) for cell in json.loads(record.read_text(encoding="utf8"))["cells"]
+    notebook = _read(path)
+    notebook["cells"] = [_tidy(cell) for cell in _read(record)["cells"]
                          if "injected-parameters" not in cell["metadata"].get("tags", [])]
     notebook["metadata"]["hrf"] = {"inputs": inputs_sha256(path.stem)}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    _write(path, notebook)
 
 
 def _tidy(cell: dict) -> dict:
@@ -278,7 +281,13 @@ def classify() -> None:
     """Score the archive in ``POSTS``."""
     from hrf_utils import scoring
 
-    scoring.main()
+    if not settings.get("POSTS"):
+        raise InputError("make classify needs an archive: POSTS=posts.csv")
+    folder = scoring.classify(settings.get("POSTS"), settings.get("TASK"), settings.get("ENGINE"),
+                              settings.flag("CASCADE"))
+    found = scoring.summary(folder)
+    print(f"{found['posts']:,} posts scored ({found['distinct']:,} different texts), {found['rejected']:,} rows "
+          f"rejected, {found['posts_per_second']:,.0f} posts/s; see {folder}")
 
 
 def hold(path: Path, command: list[str]) -> int:
@@ -303,8 +312,8 @@ def hold(path: Path, command: list[str]) -> int:
         return subprocess.run(command, check=False, close_fds=False).returncode
 
 
-def begin(target: str) -> subprocess.Popen | None:
-    """Start make in a process of its own that outlives this one; None while another make works below ``HRF_HOME``.
+def begin() -> subprocess.Popen | None:
+    """Start ``make pipeline`` in a process of its own that outlives this one; None while another make works.
 
     The lock is the one of `hold`, and ends with what was started. What that says goes to ``data/make.log``.
     """
@@ -314,7 +323,7 @@ def begin(target: str) -> subprocess.Popen | None:
         except BlockingIOError:
             return None
         going = subprocess.Popen(
-            ["make", "--no-print-directory", target], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
+            ["make", "--no-print-directory", "pipeline"], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[file.fileno()])
         file.truncate(0)
         file.write(str(going.pid))
