@@ -129,7 +129,7 @@ def adjudicate(store: Store, task: Task, dataset: str, post: str, label: int | s
     """
     number, who, why = task.number(str(label)), clean(who), clean(why)
     if number is None:
-        raise InputError(f"{label!r} is no label of the task {task.name}; there are {', '.join(task.names)}")
+        raise InputError(task.no_label(label))
     if not who or not why:
         raise InputError(f"the decision on post {post} needs who decides and why")
     before = store.labels(task.name, [dataset])

@@ -128,6 +128,8 @@ def headline(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray,
     return {name: scores[name] for name in ("accuracy", "macro_f1")}
 
 
+
+
 def words() -> TfidfVectorizer:
     """TF-IDF of words and pairs of words."""
     return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, strip_accents="unicode")
