@@ -138,7 +138,8 @@ def render(notebook_path: Path, page_path: Path) -> None:
     chapters = [{"href": f"{stem}.html", "name": name, "current": stem == notebook_path.stem}
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
-    facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
+    made_with = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))
+    facts |= notebook.metadata.get("hrf", {}) | {"made with": made_with}
     write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
                root="" if elsewhere else "../")
 
@@ -159,7 +160,3 @@ def _with_something_to_show(cells: list) -> list:
 
 def _plain(markup: str) -> str:
     return html.unescape(re.sub(r"<a class=\"anchor-link\".*?</a>|<[^>]+>", "", markup)).strip()
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))

@@ -334,8 +334,9 @@ def beginning(url: str, variable: str) -> Iterator[sa.Connection]:
     """A transaction on a database that a variable names, opened for it; `InputError` if it does not answer."""
     try:
         address = sa.make_url(url)
-        engine = sa.create_engine(address, connect_args=_connect_args(address))
-        if address.get_backend_name() == "sqlite":
+        is_sqlite = address.get_backend_name() == "sqlite"
+        engine = sa.create_engine(address, connect_args={"timeout": 60} if is_sqlite else {"connect_timeout": 10})
+        if is_sqlite:
             sa.event.listen(engine, "connect", _sqlite_pragmas)
         with engine.begin() as connection:
             yield connection
@@ -431,10 +432,6 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> N
             connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
         else:
             connection.execute(statement.on_conflict_do_nothing(index_elements=keys))
-
-
-def _connect_args(address: sa.URL) -> dict:
-    return {"timeout": 60} if address.get_backend_name() == "sqlite" else {"connect_timeout": 10}
 
 
 def _sqlite_pragmas(connection: object, _: object) -> None:

@@ -6,16 +6,9 @@ import pandas as pd
 import sqlalchemy as sa
 
 from hrf_utils import store_serving
+from hrf_utils.schema import force_ranks
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store, _insert, _parts, beginning
-
-force_ranks = sa.Table(
-    "force_ranks", sa.MetaData(), sa.Column("incident_id", sa.Text, primary_key=True),
-    sa.Column("incident_date", sa.Date), *(sa.Column(name, sa.Text) for name in (
-        "tweet_id", "user_name", "description", "city", "state")), sa.Column("lat", sa.Float),
-    sa.Column("long", sa.Float), sa.Column("title", sa.Text), sa.Column("force_rank", sa.Integer),
-    sa.Column("status", sa.Text), sa.Column("confidence", sa.Float), sa.Column("tags", sa.Text),
-    sa.Column("src", sa.Text))
 
 
 class Published(NamedTuple):

@@ -10,10 +10,6 @@ import sqlalchemy as sa
 from hrf_utils import schema
 from hrf_utils.store import Store
 
-COLUMNS = ("incident_id", "incident_date", "tweet_id", "user_name", "description", "city", "state", "lat", "long",
-           "title", "force_rank", "status", "confidence", "tags", "src")
-"""The columns of the view ``force_ranks``, for the incidents of any task."""
-
 
 class Found(NamedTuple):
     """One post: its text, and the label that a person gave it, if one did."""
@@ -33,7 +29,7 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
               texts: bool = False) -> tuple[pd.DataFrame, int]:
     """Incidents that were built last, latest first: some of those that fit all filters, and how many fit.
 
-    `texts` puts the text of each incident's post into an empty description.
+    The columns are those of the view ``force_ranks``. `texts` puts the text of each incident's post into an empty description.
     """
     t, p = schema.incidents.c, schema.posts.c
     fits = [t.task == task, t.dataset == dataset(store, task)]
@@ -42,15 +38,15 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
     fits += [t.incident_date >= since] if since else []
     fits += [t.incident_date <= until] if until else []
     told = sa.func.coalesce(sa.func.nullif(t.description, ""), p.text, "") if texts else t.description
-    columns = [told.label("description") if name == "description" else
-               t.label.label("force_rank") if name == "force_rank" else t[name] for name in COLUMNS]
-    query = sa.select(*columns).select_from(schema.incidents.outerjoin(
+    own = {"description": told.label("description"), "force_rank": t.label.label("force_rank")}
+    names = schema.force_ranks.c.keys()
+    query = sa.select(*(own[name] if name in own else t[name] for name in names)).select_from(schema.incidents.outerjoin(
         schema.posts, (p.dataset == t.dataset) & (p.id == t.tweet_id)))
     query = query.where(*fits).order_by(t.incident_date.desc().nulls_last(), t.incident_id)
     with store.engine.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(schema.incidents).where(*fits))
         rows = connection.execute(query.limit(limit).offset(offset)).all()
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), total
+    return pd.DataFrame(rows, columns=names, dtype=object), total
 
 
 def post(store: Store, task: str, tweet_id: str) -> Found | None:
