@@ -108,7 +108,7 @@ force_ranks = sa.Table("force_ranks", sa.MetaData(), *(
 """What the dashboard of the first project reads: a view of the store, and the table of a second database."""
 _FORCE_RANKS = f"""
 CREATE VIEW force_ranks AS
-SELECT {", ".join("label AS force_rank" if name == "force_rank" else name for name in force_ranks.c.keys())}
+SELECT {", ".join("label AS force_rank" if c.name == "force_rank" else c.name for c in force_ranks.c)}
 FROM incidents
 WHERE task = 'force' AND dataset = (SELECT value FROM meta WHERE name = 'incidents of force')
 """

@@ -29,7 +29,8 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
               texts: bool = False) -> tuple[pd.DataFrame, int]:
     """Incidents that were built last, latest first: some of those that fit all filters, and how many fit.
 
-    The columns are those of the view ``force_ranks``. `texts` puts the text of each incident's post into an empty description.
+    The columns are those of the view ``force_ranks``; `texts` puts the text of each incident's post into an empty
+    description.
     """
     t, p = schema.incidents.c, schema.posts.c
     fits = [t.task == task, t.dataset == dataset(store, task)]
@@ -40,8 +41,8 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
     told = sa.func.coalesce(sa.func.nullif(t.description, ""), p.text, "") if texts else t.description
     own = {"description": told.label("description"), "force_rank": t.label.label("force_rank")}
     names = schema.force_ranks.c.keys()
-    query = sa.select(*(own[name] if name in own else t[name] for name in names)).select_from(schema.incidents.outerjoin(
-        schema.posts, (p.dataset == t.dataset) & (p.id == t.tweet_id)))
+    query = sa.select(*(own[name] if name in own else t[name] for name in names))
+    query = query.select_from(schema.incidents.outerjoin(schema.posts, (p.dataset == t.dataset) & (p.id == t.tweet_id)))
     query = query.where(*fits).order_by(t.incident_date.desc().nulls_last(), t.incident_id)
     with store.engine.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(schema.incidents).where(*fits))
