@@ -21,6 +21,7 @@ from hrf_utils.tasks import Task
 START = 200
 """Labels, drawn at random, that both ways begin with."""
 RANDOM, QUEUE = "at random", "by the queue"
+_DRAWS = 2000
 
 
 def rare(rows: pd.DataFrame, task: Task) -> list[int]:
@@ -96,7 +97,7 @@ def curves(runs: pd.DataFrame, measure: str) -> dict[str, pd.DataFrame]:
             for way, part in runs.groupby("way", sort=False)}
 
 
-def needed(runs: pd.DataFrame, draws: int = 2000) -> dict[str, object]:
+def needed(runs: pd.DataFrame) -> dict[str, object]:
     """Labels that the queue needs for the macro-F1 that random choice has in the end, and what it gains.
 
     Curves are means over seeds; between two batches they are straight. Intervals resample the seeds, which share
@@ -110,7 +111,7 @@ def needed(runs: pd.DataFrame, draws: int = 2000) -> dict[str, object]:
     """
     by_way = curves(runs, "macro_f1")
     queue = by_way[QUEUE]
-    weights = resamples(np.arange(len(queue)), draws) / len(queue)
+    weights = resamples(np.arange(len(queue)), _DRAWS) / len(queue)
     target, means = weights @ by_way[RANDOM].iloc[:, -1].to_numpy(), weights @ queue.to_numpy()
     grid = queue.columns.to_numpy(float)
     labels = np.array([_first_at(mean, aim, grid) for mean, aim in zip(means, target, strict=True)])
@@ -126,8 +127,8 @@ def _first_at(mean: np.ndarray, aim: float, grid: np.ndarray) -> float:
     return float(grid[0] if at == 0 else np.interp(aim, mean[at - 1:at + 1], grid[at - 1:at + 1]))
 
 
-def speed(runs: pd.DataFrame, labels: int, draws: int = 2000) -> dict[str, float]:
+def speed(runs: pd.DataFrame, labels: int) -> dict[str, float]:
     """How many times as many posts with a rare label the queue has found as random choice, after so many labels."""
     found = {way: table[labels].to_numpy(float) for way, table in curves(runs, "rare").items()}
-    weights = resamples(np.arange(len(found[QUEUE])), draws)
+    weights = resamples(np.arange(len(found[QUEUE])), _DRAWS)
     return interval((weights @ found[QUEUE]) / (weights @ found[RANDOM]))

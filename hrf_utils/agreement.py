@@ -129,7 +129,7 @@ def adjudicate(store: Store, task: Task, dataset: str, post: str, label: int | s
     """
     number, who, why = task.number(str(label)), clean(who), clean(why)
     if number is None:
-        raise InputError(f"{label!r} is no label of the task {task.name}; there are {', '.join(task.names)}")
+        raise InputError(task.no_label(label))
     if not who or not why:
         raise InputError(f"the decision on post {post} needs who decides and why")
     before = store.labels(task.name, [dataset])
@@ -186,24 +186,24 @@ def suspects(rows: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("belief", kind="stable")
 
 
-def planted(rows: pd.DataFrame, task: Task, seeds: int = 5, flipped: float = 0.08, first: int = 100) -> pd.DataFrame:
-    """How many of the first suspects are errors that were planted: one row a seed, ``planted`` and ``precision``.
+def planted(rows: pd.DataFrame, task: Task, seeds: int = 5) -> pd.DataFrame:
+    """How many of the first 100 suspects are errors that were planted: one row a seed, ``planted`` and ``precision``.
 
-    A share of the labels, drawn at random, is changed to another one, drawn at random. Labels that were wrong before
+    Of the labels 8%, drawn at random, are changed to another one, drawn at random. Labels that were wrong before
     count as right, so that the true precision is higher.
     """
     found = []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        wrong = rng.choice(len(rows), round(flipped * len(rows)), replace=False)
+        wrong = rng.choice(len(rows), round(0.08 * len(rows)), replace=False)
         labels = rows["label"].to_numpy(copy=True)
         labels[wrong] = (labels[wrong] + rng.integers(1, len(task.labels), len(wrong))) % len(task.labels)
         ranked = suspects(rows.assign(label=labels, row=range(len(rows))))
-        found.append({"planted": len(wrong), "precision": ranked["row"].head(first).isin(wrong).mean()})
+        found.append({"planted": len(wrong), "precision": ranked["row"].head(100).isin(wrong).mean()})
     return pd.DataFrame(found)
 
 
-def caught(ranked: pd.DataFrame, parts: tuple[float, ...] = (0.05, 0.1, 0.2), draws: int = 1000) -> pd.DataFrame:
+def caught(ranked: pd.DataFrame, parts: tuple[float, ...] = (0.05, 0.1, 0.2)) -> pd.DataFrame:
     """Where the rows stand whose text stands twice with different labels: one of each two at least is wrong.
 
     Parameters
@@ -220,6 +220,6 @@ def caught(ranked: pd.DataFrame, parts: tuple[float, ...] = (0.05, 0.1, 0.2), dr
     place = np.arange(len(ranked))[contested] / len(ranked)
     if not len(place):
         return pd.DataFrame(columns=["rows", "value", "low", "high"]).rename_axis("part")
-    weights = resamples(keys[contested].to_numpy(), draws)
+    weights = resamples(keys[contested].to_numpy())
     return pd.DataFrame([{"part": part, "rows": len(place)} | share(place < part, weights) for part in parts]) \
         .set_index("part")

@@ -170,7 +170,7 @@ def report_site() -> Response:
 @routes.get("/health", responses={503: {"model": Health}})
 def health(request: Request, response: Response) -> Health:
     """Whether texts can be classified, by which model, and when posts came last; 503 while they cannot."""
-    predictor = _predictor(request, settings.get("TASK"))
+    predictor = _predictor(request.app, settings.get("TASK"))
     if predictor.model is None:
         predictor.ask([])
         response.status_code = 503
@@ -232,7 +232,7 @@ def review_incident(request: Request, incident_id: Annotated[str, InPath(pattern
 @routes.post("/collect", status_code=202, responses={409: {"model": Problem}})
 def collect() -> Started:
     """Start a collection now, with all that follows from it, in a process of its own."""
-    if pipeline.begin("pipeline") is None:
+    if pipeline.begin() is None:
         raise Refusal(409, "a collection or another make is at work; ask again when it has ended")
     return Started(started="make pipeline")
 
@@ -282,8 +282,8 @@ def _allowed(task: str) -> None:
         raise Refusal(403, "the threat indicator is off until THREAT_ENABLED=1")
 
 
-def _predictor(request: Request, task: str) -> Predictor:
-    predictors = request.app.state.predictors
+def _predictor(made: FastAPI, task: str) -> Predictor:
+    predictors = made.state.predictors
     if task not in predictors:
         predictors[task] = Predictor(task)
     return predictors[task]
@@ -291,7 +291,7 @@ def _predictor(request: Request, task: str) -> Predictor:
 
 async def _ask(request: Request, task: str, texts: list[str]) -> Predicted:
     try:
-        return await asyncio.wrap_future(_predictor(request, task).ask(texts))
+        return await asyncio.wrap_future(_predictor(request.app, task).ask(texts))
     except InputError as error:
         serving.log.error("%s", error)
         raise Refusal(503, f"there is no usable model for the task {task}; run `make train`", 60) from error
@@ -355,8 +355,7 @@ async def _lifespan(made: FastAPI):
     thread = threading.Thread(target=_scheduled, args=(made.state.store, made.state.watch, ended), daemon=True)
     if made.state.watch:
         thread.start()
-    made.state.predictors[settings.get("TASK")] = Predictor(settings.get("TASK"))
-    made.state.predictors[settings.get("TASK")].ask([])
+    _predictor(made, settings.get("TASK")).ask([])
     yield
     ended.set()
     if made.state.watch:
@@ -400,7 +399,7 @@ def _no_store(_: Request, error: sa.exc.SQLAlchemyError) -> Response:
     return Refusal(503, _STORE_GONE, 5).answer()
 
 
-def main() -> int:
+def main() -> None:
     """Serve at ``SERVE_AT`` until SIGINT or SIGTERM; what ``make serve`` runs."""
     host, port = serving.address()
     workers, made = int(settings.number("WORKERS")), app()
@@ -412,12 +411,7 @@ def main() -> int:
             "--log-level", "warning"])
     uvicorn.run(made, host=host, port=port, access_log=False, log_level="warning", ws="none",
                 timeout_graceful_shutdown=10, timeout_keep_alive=serving.IDLE)
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    settings.command(main)

@@ -49,9 +49,7 @@ def rows(path: Path, at: int = 0, before: int = 0) -> Iterator[Row]:
             problem = "" if text else "the text is empty"
             if not identity:
                 raise InputError(f"{path} row {number} has no id; scores are tied to posts by their ids")
-            if posts.ROUNDED.fullmatch(identity):
-                raise InputError(f"{path} row {number}: the id {identity} was rounded by a spreadsheet; export the ids "
-                                 "as text")
+            posts.check_id(identity, f"{path} row {number}")
         yield Row(number, place, identity, text, problem)
 
 

@@ -4,13 +4,12 @@ A new source needs a ``dataset``, a ``name`` and ``pages()``.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 
 
 class Page(NamedTuple):
@@ -56,7 +55,7 @@ def collect(source: Source, store: Store) -> pd.DataFrame:
     InputError
         If somebody else collects into this store, or the source cannot go on.
     """
-    started, touched = datetime.now(UTC).replace(tzinfo=None), set()
+    started, touched = utc(), set()
     with store.alone("collect"):
         for page in tqdm(source.pages(store), desc=f"collect {source.dataset}", unit=" pages"):
             search = {"dataset": source.dataset, "query": page.query, "source": source.name, "started_at": started}

@@ -13,7 +13,8 @@ from hrf_utils.intervals import interval, share
 from hrf_utils.tasks import Task
 
 COVERAGE = 0.9
-"""How often a label set should hold the true label."""
+"""How often a label set should hold the true label, and an answer that is believed be right."""
+BINS = 10
 PREVALENCES = (100, 1_000, 10_000, 100_000)
 RECALLS = (0.8, 0.9, 0.95, 0.99)
 COSTS = (1, 10, 100)
@@ -33,13 +34,13 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
 
-def fit_thresholds(chances: np.ndarray, labels: np.ndarray, right: float = 0.9) -> dict[str, float]:
+def fit_thresholds(chances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The two thresholds of a model folder, from validation rows.
 
     ``set``: a label set holds every label of at least this probability, so that the true label is in
     it for 90 in 100 posts like these (split conformal prediction; Sadinle, Lei and Wasserman, "Least
-    ambiguous set-valued classifiers", 2019). ``abstain``: of the posts whose confidence reaches this, a
-    share `right` gets the right label; 1 if no confidence is enough.
+    ambiguous set-valued classifiers", 2019). ``abstain``: of the posts whose confidence reaches this, 90 in
+    100 get the right label; 1 if no confidence is enough.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def fit_thresholds(chances: np.ndarray, labels: np.ndarray, right: float = 0.9) 
     confidence = chances.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     kept = np.cumsum(chances.argmax(axis=1)[order] == labels[order]) / np.arange(1, len(labels) + 1)
-    enough = np.flatnonzero(kept >= right)
+    enough = np.flatnonzero(kept >= COVERAGE)
     return {"set": float(of_true[allowed - 1]) if allowed else 0.0,
             "abstain": float(confidence[order][enough[-1]]) if len(enough) else 1.0}
 
@@ -96,26 +97,26 @@ def set_coverage(sets: np.ndarray, labels: np.ndarray, weights: np.ndarray, task
 
 
 def calibration_error(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                      weights: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Expected calibration error over `bins` equally wide bins, shape (draws + 1,).
+                      weights: np.ndarray) -> np.ndarray:
+    """Expected calibration error over `BINS` equally wide bins, shape (draws + 1,).
 
     The mean distance between confidence and share right, bins weighted by their rows. Resampling
     makes it larger on average, so its interval leans upward.
     """
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gap = (labels == predicted) - confidence
-    by_bin = weights @ (gap[:, None] * (bin_of[:, None] == np.arange(bins)))
+    by_bin = weights @ (gap[:, None] * (bin_of[:, None] == np.arange(BINS)))
     return np.abs(by_bin).sum(axis=1) / weights.sum(axis=1)
 
 
 def reliability(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                weights: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Share of right answers at each confidence, in `bins` bins of equally many rows.
+                weights: np.ndarray) -> pd.DataFrame:
+    """Share of right answers at each confidence, in `BINS` bins of equally many rows.
 
     One row a bin: mean ``confidence``, and ``value``, ``low``, ``high`` of the share that is right.
     """
     order = pd.Series(confidence).rank(method="first")
-    bin_of = pd.qcut(order, min(bins, len(order)), labels=False).to_numpy()
+    bin_of = pd.qcut(order, min(BINS, len(order)), labels=False).to_numpy()
     right = labels == predicted
     return pd.DataFrame([
         {"confidence": confidence[members].mean()} | share(right[members], weights[:, members])
@@ -123,16 +124,16 @@ def reliability(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarra
 
 
 def risk_coverage(labels: np.ndarray, predicted: np.ndarray, confidence: np.ndarray,
-                  weights: np.ndarray, steps: int = 20) -> pd.DataFrame:
+                  weights: np.ndarray) -> pd.DataFrame:
     """Share of wrong answers among the most confident ones, as more of them are believed.
 
-    One row a step: ``coverage`` (share of posts answered), ``confidence`` (the lowest among them), and
+    One row for each 5%: ``coverage`` (share of posts answered), ``confidence`` (the lowest among them), and
     ``value``, ``low``, ``high`` of the share that is wrong (Geifman and El-Yaniv, "Selective
     classification for deep neural networks", 2017).
     """
     order = np.argsort(-confidence, kind="stable")
     wrong, rows = labels != predicted, []
-    for coverage in np.arange(1, steps + 1) / steps:
+    for coverage in np.arange(1, 21) / 20:
         believed = order[:max(1, round(coverage * len(order)))]
         rows.append({"coverage": coverage, "confidence": confidence[believed[-1]]}
                     | share(wrong[believed], weights[:, believed]))
@@ -209,9 +210,8 @@ def flagged_by_kind(rows: pd.DataFrame, flagged: np.ndarray, weights: np.ndarray
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("kind")
 
 
-def flagged_at_recall(rows: pd.DataFrame, chance: np.ndarray, task: Task, weights: np.ndarray,
-                      recall: float = 0.8) -> dict[str, dict]:
-    """Share of each kind's other rows that is flagged where a share `recall` of the positive rows is found.
+def flagged_at_recall(rows: pd.DataFrame, chance: np.ndarray, task: Task, weights: np.ndarray) -> dict[str, dict]:
+    """Share of each kind's other rows that is flagged where 80% of the positive rows are found.
 
     Each resample has a threshold of its own, so that the interval tells of the curve and not of one threshold.
     """
@@ -219,7 +219,7 @@ def flagged_at_recall(rows: pd.DataFrame, chance: np.ndarray, task: Task, weight
     drawn, falling = weights[:, order], -chance[order]
     true, kinds = np.isin(rows["label"].to_numpy()[order], task.positive), rows["kind"].to_numpy()[order]
     found = np.cumsum(drawn * true, axis=1)
-    last = np.minimum((found < recall * found[:, -1:] - 1e-9).sum(axis=1), len(order) - 1)
+    last = np.minimum((found < 0.8 * found[:, -1:] - 1e-9).sum(axis=1), len(order) - 1)
     last = np.searchsorted(falling, falling[last], side="right") - 1
     answer = {}
     for kind in sorted(set(kinds[~true]) - {""}):

@@ -134,12 +134,12 @@ def chapman(first: int, second: int, both: int) -> dict[str, float]:
     return {"value": total, "low": seen + unseen / spread, "high": seen + unseen * spread}
 
 
-def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame, draws: int = 20) -> float:
+def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame) -> float:
     """Mean number of pairs by place and date when the dates of our incidents without a link are shuffled."""
     linked, generator = pairs[pairs["by"] == "link"], np.random.default_rng(0)
     known, ours = known.drop(linked["known"]), ours.drop(linked["ours"])
     return float(np.mean([len(match(known, ours.assign(date=generator.permutation(ours["date"].to_numpy()))))
-                          for _ in range(draws)]))
+                          for _ in range(20)]))
 
 
 def compare(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> dict:

@@ -44,9 +44,7 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
     numbers = cells.map(task.number)
     if numbers.isna().any():
         first = numbers.isna().idxmax()
-        raise InputError(f"{path} row {read.frame['row'][first]}: {cells[first]!r} is no label of the "
-                         f"task {task.name}; there are 0 to {len(task.labels) - 1}: "
-                         f"{', '.join(task.names)}")
+        raise InputError(f"{path} row {read.frame['row'][first]}: {task.no_label(cells[first])}")
     if read.frame["text"].nunique() == 1:
         raise InputError(f"{path}: all rows have the same text")
     if numbers.nunique() == 1:

@@ -36,7 +36,7 @@ _NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "a couple": 2, "a couple of": 2
             "twenty": 20}
 _MONTHS = {name.lower(): number for number, name in enumerate(month_abbr) if number}
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_PRECISIONS = ("day", "week", "month", "year")
+PRECISIONS = ("day", "week", "month", "year")
 
 _MONTH = (r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
           r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\b\.?")
@@ -102,7 +102,7 @@ def event_date(text: str, posted: datetime) -> When | None:
     """
     if posted.tzinfo:
         posted = posted.astimezone(UTC).replace(tzinfo=None)
-    found = [(_PRECISIONS.index(when.precision), start, when) for start, when in _readings(text, posted - OFFSET)]
+    found = [(PRECISIONS.index(when.precision), start, when) for start, when in _readings(text, posted - OFFSET)]
     return min(found)[2] if found else None
 
 

@@ -53,8 +53,7 @@ def check(step: dict, case: Case) -> None:
 def _verdict(step: dict, case: Case) -> None:
     label, log = step["value"].get("label"), case.log
     if "label" in step["value"] and (type(label) is not int or label not in range(len(case.task.labels))):
-        raise InputError(f"{label!r} is no label of the task {case.task.name}; there are 0 to "
-                         f"{len(case.task.labels) - 1}")
+        raise InputError(case.task.no_label(label))
     mine = [one for one in log[~log["undone"] & (log["who"] == step["who"])].itertuples()
             if one.action in STATUSES and set(one.posts) & set(step["posts"])]
     if mine and (mine[-1].action, set(mine[-1].posts), mine[-1].value.get("label")) == (

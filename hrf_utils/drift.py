@@ -6,12 +6,14 @@ import pandas as pd
 from hrf_utils.intervals import resamples, share
 from hrf_utils.tasks import Task
 
+LEAST = 30
+"""Posts that a period needs to be shown."""
 
 def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray, task: Task,
-            draws: int = 500, least: int = 30) -> pd.DataFrame:
+            draws: int = 500) -> pd.DataFrame:
     """Predicted label shares and estimated accuracy by day, week or month.
 
-    The unit is the finest in which four in five posts stand in periods with enough posts to be shown.
+    The unit is the finest in which four in five posts stand in periods with enough posts to be shown (`LEAST`).
 
     The estimate is the mean calibrated confidence: what the accuracy would be if confidence still meant
     on these posts what it meant on the validation rows. No label is seen; where the posts are of another
@@ -22,7 +24,6 @@ def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray
     posts : with ``created_at``; rows without a time are left out
     predictions : rows as in `posts`: ``label``, ``confidence``
     clusters : group of each row; copies of a text are one piece of evidence
-    least : posts that a period needs to be shown
 
     Returns
     -------
@@ -33,12 +34,12 @@ def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray
     for unit in ("D", "W", "M"):
         period = times.dt.to_period(unit)
         counts = period.value_counts()
-        if counts[counts >= least].sum() >= 0.8 * counts.sum():
+        if counts[counts >= LEAST].sum() >= 0.8 * counts.sum():
             break
     rows, segment, last = [], 0, None
     for when in sorted(period.dropna().unique()):
         members = (period == when).to_numpy()
-        if members.sum() < least:
+        if members.sum() < LEAST:
             continue
         segment += last is not None and (when - last).n > 1
         last = when

@@ -1,6 +1,7 @@
 """What the performance chapter shows: charts of how good the model is, how sure, and where it fails."""
 
 import html
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,10 +35,37 @@ def confusion(matrix: list[list[int]], names: list[str], title: str) -> None:
           + ", ".join(f"{name} {share[k, k]:.0%}" for k, name in enumerate(names)) + ".")
 
 
-def _dots(axis: plt.Axes, y: float, cell: dict, color: str, marker: str = "o") -> None:
-    axis.plot([cell["low"], cell["high"]], [y, y], color=color, linewidth=2.2, alpha=0.55,
-              solid_capstyle="round")
-    axis.plot(cell["value"], y, marker, color=color, markersize=6.5)
+def _dots(axis: plt.Axes, y: float, cell: dict, color: str, text: str = "") -> None:
+    """A value with its interval on a line of its own, and a text above it."""
+    axis.plot([cell["low"], cell["high"]], [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="round")
+    axis.plot(cell["value"], y, "o", color=color, markersize=6.5)
+    axis.annotate(text, (cell["value"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
+
+
+def _lines(axis: plt.Axes, names: Sequence[str]) -> None:
+    """Name the lines of a chart of `_dots`, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+
+
+def _percent(axis: plt.Axes) -> None:
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def _band(axis: plt.Axes, x: Sequence, middle: np.ndarray, runs: np.ndarray, color: str, name: str,
+          style: str = "-") -> None:
+    """A line with the middle 95% of `runs`, shape (runs, moments), around it and its name behind it."""
+    axis.fill_between(x, *np.quantile(runs, [0.025, 0.975], axis=0), color=color, alpha=0.2, linewidth=0)
+    axis.plot(x, middle, style, color=color, linewidth=2, markersize=3.5)
+    axis.annotate(name, (x[-1], middle[-1]), (7, 0), textcoords="offset points", va="center", color=color,
+                  fontweight="bold")
+
+
+def _said(cell: dict, form: str) -> str:
+    """A value and its interval in words."""
+    return f"{cell['value']:{form}} ({cell['low']:{form}} to {cell['high']:{form}})"
 
 
 def scores_by_label(metrics: dict, task: Task) -> None:
@@ -55,8 +83,8 @@ def scores_by_label(metrics: dict, task: Task) -> None:
     axis.invert_yaxis()
     axis.set(title="F1 by label, with 95% interval (P precision, R recall)", xlim=(-0.02, 1.02))
     show(figure, "F1 by label with 95% intervals: " + "; ".join(
-        f"{x.name} {row['f1']['value']:.2f} ({row['f1']['low']:.2f} to {row['f1']['high']:.2f})"
-        for x in task.labels if (row := metrics["per_label"][str(x.number)])["support"]) + ".")
+        f"{x.name} {_said(row['f1'], '.2f')}" for x in task.labels
+        if (row := metrics["per_label"][str(x.number)])["support"]) + ".")
 
 
 def against_baselines(metrics: dict) -> None:
@@ -67,14 +95,11 @@ def against_baselines(metrics: dict) -> None:
     rows = {"this model": metrics} | {names[k]: v for k, v in metrics["baselines"].items()}
     for axis, metric, title in zip(axes, ("accuracy", "macro_f1"), ("Accuracy", "Macro-F1"), strict=True):
         for y, (name, row) in enumerate(rows.items()):
-            _dots(axis, y, row[metric], ACCENT if name == "this model" else QUIET)
-            axis.annotate(f"{row[metric]['value']:.2f}", (row[metric]["value"], y), (0, 7),
-                          textcoords="offset points", ha="center", fontsize=8.5)
+            _dots(axis, y, row[metric], ACCENT if name == "this model" else QUIET, f"{row[metric]['value']:.2f}")
         axis.set_yticks(range(len(rows)), rows if axis is axes[0] else [""] * len(rows))
         axis.set(title=title, xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.6))
     show(figure, "Model and baselines, macro-F1 with 95% intervals: " + "; ".join(
-        f"{name} {row['macro_f1']['value']:.2f} ({row['macro_f1']['low']:.2f} to "
-        f"{row['macro_f1']['high']:.2f})" for name, row in rows.items()) + ".")
+        f"{name} {_said(row['macro_f1'], '.2f')}" for name, row in rows.items()) + ".")
 
 
 def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, task: Task) -> None:
@@ -93,14 +118,11 @@ def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, tas
     right.plot(recall, precision, color=ACCENT, linewidth=2)
     right.set(title="Precision and recall", xlabel="recall", ylabel="precision")
     texts = []
-    for axis, name, word, y in ((left, "roc_auc", "area", 0.12),
-                                (right, "average_precision", "average precision", 0.12)):
-        cell = metrics["binary"][name]
-        text = f"{word} {cell['value']:.3f}\n({cell['low']:.3f} to {cell['high']:.3f})"
-        axis.text(0.95 if axis is left else 0.05, y, text, transform=axis.transAxes,
-                  ha="right" if axis is left else "left")
+    for axis, x, side, name, word in ((left, 0.95, "right", "roc_auc", "area"),
+                                      (right, 0.05, "left", "average_precision", "average precision")):
+        texts.append(f"{word} {_said(metrics['binary'][name], '.3f')}")
+        axis.text(x, 0.12, texts[-1].replace(" (", "\n("), transform=axis.transAxes, ha=side)
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        texts.append(text.replace("\n", " "))
     show(figure, f"ROC curve, {texts[0]}; precision-recall curve, {texts[1]}; dashed: chance.")
 
 
@@ -122,8 +144,7 @@ def trade_off(rows: pd.DataFrame, chance: np.ndarray, points: dict[str, float], 
     axis.set(title="Missed against falsely flagged", xlabel="share of a kind's posts that are falsely flagged",
              ylabel="share of positive posts missed", xlim=(0, 1), ylim=(0, 1))
     axis.set_xticks([0, 0.01, 0.03, 0.1, 0.3, 1])
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percent(axis)
     axis.legend(title="kind", frameon=False)
     show(figure, "Positive posts missed against posts of each kind falsely flagged. " + "; ".join(texts) + ".")
 
@@ -150,18 +171,14 @@ def optimism(scores: dict[str, dict]) -> None:
     first = ("roc_auc", "Area under the ROC curve") if "roc_auc" in scores["gap"] else ("accuracy", "Accuracy")
     for axis, (metric, title) in zip(axes, (first, ("macro_f1", "Macro-F1")), strict=True):
         for y, (way, color) in enumerate((("random", WARN), ("grouped", ACCENT))):
-            cell = scores[way][metric]
-            _dots(axis, y, cell, color)
-            axis.annotate(f"{cell['value']:.3f}", (cell["value"], y), (0, 7), textcoords="offset points",
-                          ha="center", fontsize=8.5)
+            _dots(axis, y, scores[way][metric], color, f"{scores[way][metric]['value']:.3f}")
         axis.set_yticks([0, 1], names.values() if axis is axes[0] else ["", ""])
         axis.set(title=title, ylim=(1.5, -0.7))
         axis.margins(x=0.25)
         axis.xaxis.set_major_locator(MaxNLocator(4))
     texts = [f"{title} {scores['random'][metric]['value']:.3f} with rows dealt at random, "
              f"{scores['grouped'][metric]['value']:.3f} with related rows kept together; difference "
-             + "{value:.3f} ({low:.3f} to {high:.3f})".format(**scores["gap"][metric])
-             for metric, title in (first, ("macro_f1", "Macro-F1"))]
+             f"{_said(scores['gap'][metric], '.3f')}" for metric, title in (first, ("macro_f1", "Macro-F1"))]
     show(figure, f"The linear model under two splits: {'. '.join(texts)}.")
 
 
@@ -179,8 +196,7 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
         axis.annotate(text, (0.03, 0.9), xycoords="axes fraction", color=WARN, va="top")
     axis.set(title="The fewer posts are answered, the fewer answers are wrong", ylabel="share wrong",
              xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percent(axis)
     last = table.iloc[-1]
     show(figure, f"Share of wrong answers by share of posts answered, with 95% band: {last['value']:.0%} wrong when "
                  f"all are answered; {text}.")
@@ -204,11 +220,9 @@ def _shares(table: pd.DataFrame, part: str, whole: str, title: str) -> None:
         _dots(axis, y, row, ACCENT)
         axis.annotate(counts[y], (1.0, y), (6, 0), textcoords="offset points", va="center",
                       xycoords=("axes fraction", "data"), fontsize=8.5, color=QUIET)
-    axis.set_yticks(range(len(table)), table.index)
-    axis.invert_yaxis()
+    _lines(axis, table.index)
     axis.set(title=title, xlim=(-0.02, 1.02))
     axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.grid(axis="y", visible=False)
     show(figure, f"{title}, with 95% intervals: "
                  + "; ".join(f"{name} {count}" for name, count in zip(table.index, counts, strict=True)) + ".")
 
@@ -224,12 +238,9 @@ def race(shares: dict[str, np.ndarray], posts: np.ndarray) -> None:
     figure, (axis,) = canvas(7.6, 3.2)
     texts = []
     for (name, runs), color in zip(shares.items(), (QUIET, ACCENT), strict=True):
-        low, middle, high = np.quantile(runs, [0.025, 0.5, 0.975], axis=0)
-        axis.fill_between(posts, low, high, color=color, alpha=0.2, linewidth=0)
-        axis.plot(posts, middle, color=color, linewidth=2)
-        axis.annotate(name, (posts[-1], middle[-1]), (6, 0), textcoords="offset points", va="center", color=color,
-                      fontweight="bold")
-        texts.append(f"{name} {middle[-1]:.0%} ({low[-1]:.0%} to {high[-1]:.0%})")
+        low, middle, high = np.quantile(runs[:, -1], [0.025, 0.5, 0.975])
+        _band(axis, posts, np.median(runs, axis=0), runs, color, name)
+        texts.append(f"{name} {middle:.0%} ({low:.0%} to {high:.0%})")
     axis.axhline(1, color=QUIET, linewidth=1, linestyle="--")
     axis.set(title="Found, against always taking the best phrase", xlabel="posts read", ylim=(0, 1.08),
              xlim=(0, posts[-1] * 1.12))
@@ -242,12 +253,9 @@ def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None
     figure, (axis,) = canvas(7.6, 3.4)
     texts, end = [], max(table.columns.max() for table in scores.values())
     for (way, table), color in zip(scores.items(), (QUIET, ACCENT), strict=True):
-        low, high = np.quantile(table, [0.025, 0.975], axis=0)
-        axis.fill_between(table.columns, low, high, color=color, alpha=0.2, linewidth=0)
-        axis.plot(table.columns, table.mean(), "o-", color=color, linewidth=2, markersize=3.5)
-        axis.annotate(way, (table.columns[-1], table.mean().iloc[-1]), (7, 0), textcoords="offset points", va="center",
-                      color=color, fontweight="bold")
-        texts.append(f"{way} {table.mean().iloc[-1]:.3f} with {table.columns[-1]:,} labels")
+        mean = table.mean().to_numpy()
+        _band(axis, table.columns, mean, table, color, way, "o-")
+        texts.append(f"{way} {mean[-1]:.3f} with {table.columns[-1]:,} labels")
     axis.hlines(goal, 0, end, color=QUIET, linewidth=1, linestyle="--")
     axis.annotate(of_goal, (0, goal), (4, 4), textcoords="offset points", xycoords=("axes fraction", "data"),
                   color=QUIET, fontsize=8.5)
@@ -264,13 +272,10 @@ def slices(table: pd.DataFrame, title: str = "Accuracy against all other posts")
     for y, (_, row) in enumerate(table.iterrows()):
         apart = row["high"] < 0 or row["low"] > 0
         _dots(axis, y, row, ACCENT if apart else QUIET)
-    axis.set_yticks(range(len(table)), [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
-    axis.invert_yaxis()
+    _lines(axis, [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
     axis.set(title=title, xlabel="difference (blue: the interval leaves out 0)")
-    axis.grid(axis="y", visible=False)
     show(figure, f"{title}, difference, worst first: " + "; ".join(
-        f"{name} {row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})"
-        for name, row in table.iterrows()) + ".")
+        f"{name} {_said(row, '+.2f')}" for name, row in table.iterrows()) + ".")
 
 
 def words(explained: list[pd.DataFrame], heads: list[str]) -> None:
@@ -300,9 +305,9 @@ def variants(table: pd.DataFrame, default: str) -> None:
         rows = table[table["measure"] == measure].set_index("method")
         axis.axvline(0, color=QUIET, linewidth=1, linestyle="--")
         for y, name in enumerate(names):
-            value, low, high = rows.loc[name, ["by", "by_low", "by_high"]]
-            _dots(axis, y, {"value": value, "low": low, "high": high}, ACCENT if low > 0 or high < 0 else QUIET)
-            texts.append(f"{name}, {measure} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+            cell = dict(zip(("value", "low", "high"), rows.loc[name, ["by", "by_low", "by_high"]], strict=True))
+            _dots(axis, y, cell, ACCENT if cell["low"] > 0 or cell["high"] < 0 else QUIET)
+            texts.append(f"{name}, {measure} {_said(cell, '+.3f')}")
         axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
         axis.set(title=f"Change in {measure}", ylim=(len(names) - 0.5, -0.5))
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -361,12 +366,8 @@ def ratios(table: pd.DataFrame, title: str) -> None:
     figure, (axis,) = canvas(7.6, 0.9 + 0.32 * len(table))
     axis.axvline(1, color=QUIET, linewidth=1, linestyle="--")
     for y, (name, row) in enumerate(table.iterrows()):
-        _dots(axis, y, {"value": row["ratio"], "low": row["low"], "high": row["high"]},
-              ACCENT if name.startswith("ours") else QUIET)
-        axis.annotate(f"{row['ratio']:.1f}", (row["ratio"], y), (0, 6), textcoords="offset points", ha="center",
-                      fontsize=8.5)
-    axis.set_yticks(range(len(table)), table.index)
-    axis.invert_yaxis()
+        _dots(axis, y, row.rename({"ratio": "value"}), ACCENT if name.startswith("ours") else QUIET,
+              f"{row['ratio']:.1f}")
+    _lines(axis, table.index)
     axis.set(title=title, xlim=(0, None))
-    axis.grid(axis="y", visible=False)
     show(figure, f"{title}: " + "; ".join(f"{name} {row['ratio']:.1f} times" for name, row in table.iterrows()) + ".")

@@ -5,8 +5,6 @@ that labelers who disagree both keep their labels.
 """
 
 import json
-import re
-from datetime import UTC, datetime
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -14,7 +12,7 @@ import pandas as pd
 
 from hrf_utils import files, posts, settings, store_labels
 from hrf_utils.settings import InputError
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 from hrf_utils.tasks import Task
 from hrf_utils.text import clean
 
@@ -90,24 +88,21 @@ def read(store: Store, task: Task, dataset: str, paths: list[Path | str]) -> tup
     stand = mine.reindex(pd.MultiIndex.from_frame(said[key])).to_numpy()
     differs = ~pd.isna(stand) & (stand != said["label"])
     said = said.assign(labeler=said["labeler"].where(~differs, said["labeler"] + " (" + said["stem"] + ")"))
-    return len(said), store_labels.write_all(store, said.assign(task=task.name),
-                                               datetime.now(UTC).replace(tzinfo=None))
+    return len(said), store_labels.write_all(store, said.assign(task=task.name), utc())
 
 
 def _checked(row: dict, task: Task, found: dict[str, dict]) -> dict:
     """One row for the store, or an `InputError` that says where and why not."""
     where, post = row["where"], row["id"]
-    if re.fullmatch(r"\d+([.,]\d+)?[eE]\+?\d+", post):
-        raise InputError(f"{where}: the id {post} was rounded by a spreadsheet; export the ids as text")
+    posts.check_id(post, where)
     if post not in found[row["dataset"]]:
         hint = "; it looks like one that a spreadsheet rounded" if post.isdigit() and post.endswith("0000") else ""
         raise InputError(f"{where}: the data set {row['dataset']} has no post {post!r}{hint}")
     label = task.number(row["label"])
     if label is None:
-        raise InputError(f"{where}: {row['label']!r} is no label of the task {task.name}; there are 0 to "
-                         f"{len(task.labels) - 1}: {', '.join(task.names)}")
+        raise InputError(f"{where}: {task.no_label(row['label'])}")
     version = row["codebook_version"] or str(task.codebook_version)
-    at = pd.to_datetime(row["labelled_at"] or datetime.now(UTC), errors="coerce", utc=True)
+    at = pd.to_datetime(row["labelled_at"] or utc(), errors="coerce", utc=True)
     if row["origin"] not in _ORIGINS or row["unsure"] not in ("", "0", "1") or pd.isna(at) or not version.isdigit() \
             or not 1 <= int(version) <= task.codebook_version:
         raise InputError(f"{where}: one of origin ({', '.join(_ORIGINS)}), unsure (0 or 1), codebook_version (1 to "

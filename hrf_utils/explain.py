@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 _WORD = re.compile(r"\S+")
+_LONGEST = 60  # words that are weighed of a text; the rest stays as it is
 
 
-def occlusion(texts: list[str], predict: Callable[[list[str]], pd.DataFrame], longest: int = 60) -> list[pd.DataFrame]:
+def occlusion(texts: list[str], predict: Callable[[list[str]], pd.DataFrame]) -> list[pd.DataFrame]:
     """Weigh each word by what its removal takes from the probability of the label that was given.
 
     Occlusion needs nothing but predictions, so that it is true to whatever model gives them (Zeiler and
@@ -20,14 +21,13 @@ def occlusion(texts: list[str], predict: Callable[[list[str]], pd.DataFrame], lo
     ----------
     texts : posts, shape (n,)
     predict : texts to a frame with ``label`` and p0 … p(K-1)
-    longest : words that are weighed of a text; the rest stays as it is
 
     Returns
     -------
     For each text a frame with ``word`` and ``weight``: the fall of the label's probability without the
     word, between -1 and 1, positive where the word speaks for the label.
     """
-    spans = [list(_WORD.finditer(text))[:longest] for text in texts]
+    spans = [list(_WORD.finditer(text))[:_LONGEST] for text in texts]
     variants = [text[:word.start()] + text[word.end():] for text, words in zip(texts, spans, strict=True)
                 for word in words]
     answers = predict([*texts, *variants])

@@ -116,12 +116,6 @@ def learning_curve(history: pd.DataFrame) -> None:
                  f"validation is {last['macro_f1']:.3f}.")
 
 
-
-
-
-
-
-
 def weekly(table: pd.DataFrame, task: Task) -> None:
     """Stacked bars of incidents a week by label."""
     if table.empty:
@@ -156,9 +150,9 @@ def corrected(table: pd.DataFrame, task: Task) -> None:
         f"{row.incidents_high:,.0f})" for row in table.itertuples()) + ".")
 
 
-def rates(states: pd.DataFrame, n: int = 15) -> None:
-    """Incidents per million people with intervals, of the `n` states with the highest."""
-    table = states.dropna(subset=["rate"]).head(n) if len(states) else states
+def rates(states: pd.DataFrame) -> None:
+    """Incidents per million people with intervals, of the 15 states with the highest."""
+    table = states.dropna(subset=["rate"]).head(15) if len(states) else states
     if table.empty:
         return
     figure, (axis,) = canvas(7.6, 0.9 + 0.26 * len(table))

@@ -8,7 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from hrf_utils import merging
-from hrf_utils.dates import event_date
+from hrf_utils.dates import PRECISIONS, event_date
 from hrf_utils.merging import HISTORY
 from hrf_utils.places import Place, coordinates, locate
 from hrf_utils.tasks import Task
@@ -20,7 +20,6 @@ LEVEL = 0.90
 """How sure the range of an incident's label is."""
 FAINT = 0.05
 """A lower chance that a text tells of a rank is no support for it; many such chances would add up to one."""
-_PRECISIONS = ("day", "week", "month", "year")
 
 
 def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -77,19 +76,13 @@ def date_all(posts: pd.DataFrame) -> pd.DataFrame:
     return posts.assign(**{name: pd.Series(part, posts.index, dtype=object) for name, part in parts.items()})
 
 
-def merge(posts: pd.DataFrame, links: pd.DataFrame | None = None) -> np.ndarray:
-    """Which posts tell of the same incident: incident number of each row, shape (n,); see `merging.link`."""
-    dated = posts if "event_date" in posts else date_all(posts)
-    return merging.link(dated, links)["number"].to_numpy()
-
-
 def build(posts: pd.DataFrame, task: Task, model: str,
           links: pd.DataFrame | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Incidents and their posts, in the form the store keeps.
 
     Parameters
     ----------
-    posts : located posts with a positive ``label``; dated here if they are not
+    posts : located and dated posts with a positive ``label``
     model : name of the run that decided where no person did
     links : pairs of posts that a person put together or parted, as `merging.link` takes them
 
@@ -107,7 +100,6 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     InputError
         If links contradict each other.
     """
-    posts = posts if "event_date" in posts else date_all(posts)
     posts = posts.join(merging.link(posts, links)).sort_values(["created_at", "id"])
     first = (posts["dataset"] + "/" + posts["id"]).groupby(posts["number"]).first()
     ids = first.map(lambda post: hashlib.sha256(f"{task.name} {post}".encode()).hexdigest()[:12])
@@ -173,7 +165,7 @@ def ranks(texts: pd.DataFrame, task: Task) -> pd.DataFrame:
 def _dates(texts: pd.DataFrame) -> pd.DataFrame:
     """The event date of each incident that its texts name most exactly, then most often, then the earliest."""
     said = texts[texts["date_precision"] != ""]
-    said = said.assign(rough=said["date_precision"].map(_PRECISIONS.index))
+    said = said.assign(rough=said["date_precision"].map(PRECISIONS.index))
     votes = said.groupby(["incident_id", "rough", "event_date", "date_precision"]).size().rename("votes").reset_index()
     best = votes.sort_values(["rough", "votes", "event_date"], ascending=[True, False, True]) \
         .drop_duplicates("incident_id").set_index("incident_id")

@@ -9,6 +9,7 @@ import argparse
 import ast
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import shlex
@@ -28,12 +29,19 @@ _VARIABLES = ("task", "source", "posts", "labels", "test", "encoder", "seed", "p
 
 def declared(chapter: str) -> dict[str, object]:
     """Names and default values of a notebook's ``parameters`` cell."""
-    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
-    for cell in cells:
+    for cell in _read(NOTEBOOKS / f"{chapter}.ipynb")["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             body = ast.parse("".join(cell["source"])).body
             return {line.targets[0].id: ast.literal_eval(line.value) for line in body}
     return {}
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def _write(path: Path, notebook: dict) -> None:
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
 
 
 def _chapters() -> list[str]:
@@ -118,19 +126,15 @@ def run(chapter: str, out: Path) -> None:
     except DeadKernelError as error:
         raise InputError(f"the kernel of {chapter} died, most often for want of memory; nothing of "
                          "this chapter was kept") from error
-    notebook = json.loads(temporary.read_text(encoding="utf8"))
+    from hrf_utils.training import commit  # late, since torch needs memory that the chapter wants
+    notebook = _read(temporary)
     notebook["metadata"]["hrf"] = {
         "run at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "took": f"{time.monotonic() - started:.0f} s", "commit": _commit(),
+        "took": f"{time.monotonic() - started:.0f} s", "commit": commit() or "not in git",
         "parameters": ", ".join(f"{name}={value}" for name, value in values.items() if value != "")}
-    temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    _write(temporary, notebook)
     stamp(settings.data_path("stamps", settings.get("TASK"), "posts").parent)
     temporary.replace(out)
-
-
-def _commit() -> str:
-    from hrf_utils.training import commit
-    return commit() or "not in git"
 
 
 def stamp(folder: Path) -> None:
@@ -172,7 +176,7 @@ def _datasets(task: object) -> tuple[str, list[str]]:
 
 def inputs_sha256(chapter: str) -> str:
     """Digest of all that a chapter's committed outputs come from: its cells, code, tasks, starter."""
-    cells = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf8"))["cells"]
+    cells = _read(NOTEBOOKS / f"{chapter}.ipynb")["cells"]
     digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
     for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
                             ("data/geo", "*"), ("data/behaviour", "*"), ("data/review", "*")):
@@ -193,11 +197,11 @@ def refresh(chapters: list[str]) -> None:
 def keep(record: Path) -> None:
     """Give the notebook of a record, an executed chapter or annex, the record's outputs."""
     path = NOTEBOOKS / record.name
-    notebook = json.loads(path.read_text(encoding="utf8"))
-    notebook["cells"] = [_tidy(cell) for cell in json.loads(record.read_text(encoding="utf8"))["cells"]
+    notebook = _read(path)
+    notebook["cells"] = [_tidy(cell) for cell in _read(record)["cells"]
                          if "injected-parameters" not in cell["metadata"].get("tags", [])]
     notebook["metadata"]["hrf"] = {"inputs": inputs_sha256(path.stem)}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
+    _write(path, notebook)
 
 
 def _tidy(cell: dict) -> dict:
@@ -277,10 +281,13 @@ def classify() -> None:
     """Score the archive in ``POSTS``."""
     from hrf_utils import scoring
 
-    scoring.main()
-
-
-_COMMANDS = {work.__name__: work for work in (classify, exchange, replay, comply, publish)}
+    if not settings.get("POSTS"):
+        raise InputError("make classify needs an archive: POSTS=posts.csv")
+    folder = scoring.classify(settings.get("POSTS"), settings.get("TASK"), settings.get("ENGINE"),
+                              settings.flag("CASCADE"))
+    found = scoring.summary(folder)
+    print(f"{found['posts']:,} posts scored ({found['distinct']:,} different texts), {found['rejected']:,} rows "
+          f"rejected, {found['posts_per_second']:,.0f} posts/s; see {folder}")
 
 
 def hold(path: Path, command: list[str]) -> int:
@@ -305,8 +312,8 @@ def hold(path: Path, command: list[str]) -> int:
         return subprocess.run(command, check=False, close_fds=False).returncode
 
 
-def begin(target: str) -> subprocess.Popen | None:
-    """Start make in a process of its own that outlives this one; None while another make works below ``HRF_HOME``.
+def begin() -> subprocess.Popen | None:
+    """Start ``make pipeline`` in a process of its own that outlives this one; None while another make works.
 
     The lock is the one of `hold`, and ends with what was started. What that says goes to ``data/make.log``.
     """
@@ -316,60 +323,51 @@ def begin(target: str) -> subprocess.Popen | None:
         except BlockingIOError:
             return None
         going = subprocess.Popen(
-            ["make", "--no-print-directory", target], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
+            ["make", "--no-print-directory", "pipeline"], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
             stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[file.fileno()])
         file.truncate(0)
         file.write(str(going.pid))
     return going
 
 
+def page(notebook: Path, out: Path) -> None:
+    """Write the page of an executed notebook."""
+    from hrf_utils import reports
+
+    reports.render(notebook, out)
+
+
+def index(out: Path) -> None:
+    """Write the first page of the report site."""
+    from hrf_utils import frontpage
+
+    frontpage.index(out)
+
+
 def main() -> int:
-    """Command line; see the Makefile for how each command is used."""
+    """Command line: functions of this module with their parameters; see the Makefile for how each is used."""
+    kinds = {str: {}, Path: {"type": Path}, list[str]: {"nargs": argparse.REMAINDER}}
     parser = argparse.ArgumentParser(prog="python -m hrf_utils.pipeline")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, places in (("run", ["chapter", "out"]), ("stamp", ["out"]),
-                         ("page", ["notebook", "out"]), ("index", ["out"])):
-        command = commands.add_parser(name)
-        for place in places:
-            command.add_argument(place, type=Path if place in {"out", "notebook"} else str)
-    commands.add_parser("refresh").add_argument("chapters", nargs="+")
-    for name in _COMMANDS:
-        commands.add_parser(name)
-    commands.add_parser("keep").add_argument("notebook", type=Path)
-    lock = commands.add_parser("hold")
-    lock.add_argument("path", type=Path)
-    lock.add_argument("rest", nargs=argparse.REMAINDER)
-    options = parser.parse_args()
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for work in (run, stamp, page, index, refresh, keep, hold, classify, exchange, replay, comply, publish):
+        command = commands.add_parser(work.__name__)
+        command.set_defaults(work=work)
+        for name, parameter in inspect.signature(work).parameters.items():
+            command.add_argument(name, **kinds[parameter.annotation])
+    asked = vars(parser.parse_args())
+    work = asked.pop("work")
     try:
-        if options.command == "hold":
-            return hold(options.path, options.rest)
-        if options.command == "run":
-            run(options.chapter, options.out)
-        elif options.command == "refresh":
-            refresh(options.chapters)
-        elif options.command == "keep":
-            keep(options.notebook)
-        elif options.command == "stamp":
-            stamp(options.out)
-        elif options.command in _COMMANDS:
-            _COMMANDS[options.command]()
-        else:
-            from hrf_utils import frontpage, reports
-            if options.command == "page":
-                reports.render(options.notebook, options.out)
-            else:
-                frontpage.index(options.out)
+        return work(**asked) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        where = error.filename or getattr(options, "out", options.command)
+        where = error.filename or asked.get("out", work.__name__)
         print(f"error: {where}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the next make goes on from there", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

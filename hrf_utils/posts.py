@@ -17,8 +17,7 @@ OPTIONAL = ["author", "author_location", "place", "created_at", "conversation_id
             "city", "state", "country", "incident", "version"]
 """Columns that are kept when a file has them."""
 
-ROUNDED = re.compile(r"\d+(\.\d+)?[eE]\+?\d+")
-"""An id that a spreadsheet took for a number."""
+_ROUNDED = re.compile(r"\d+([.,]\d+)?[eE]\+?\d+")
 TEXT_NAMES = ("text", "tweets")
 _X_EPOCH_MS = 1_288_834_974_657
 
@@ -86,12 +85,15 @@ def column(table: pd.DataFrame, names: tuple[str, ...], where: str) -> str:
     raise InputError(f"{where} has no column {' or '.join(names)}; it has: {found}")
 
 
+def check_id(identity: str, where: str) -> None:
+    """Raise `InputError` for an id that a spreadsheet took for a number."""
+    if _ROUNDED.fullmatch(identity):
+        raise InputError(f"{where}: the id {identity} was rounded by a spreadsheet; export the ids as text")
+
+
 def _check_ids(frame: pd.DataFrame, where: str) -> None:
-    mangled = frame[frame["id"].map(lambda one: bool(ROUNDED.fullmatch(one)))]
-    if len(mangled):
-        first = mangled.iloc[0]
-        raise InputError(f"{where} row {first['row']}: the id {first['id']} was rounded by a "
-                         "spreadsheet; export the ids as text")
+    for row, identity in zip(frame["row"], frame["id"], strict=True):
+        check_id(identity, f"{where} row {row}")
     texts = frame.groupby("id")["text"].transform("first")
     other = frame[frame["text"] != texts]
     if len(other):

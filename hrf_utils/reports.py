@@ -14,10 +14,11 @@ from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
 from hrf_utils import files, posts, settings
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 
 TEMPLATES = Path(__file__).parent / "template"
 _FACTS = "application/vnd.hrf.facts+json"
+_SHOWN = 160  # letters of a text in a table
 
 CHAPTERS = {"1_scrape": "Scrape", "2_label": "Label", "3_train": "Train",
             "4_performance": "Performance", "5_incidents": "Incidents"}
@@ -47,12 +48,12 @@ def may_show(dataset: str) -> bool:
             or "HRF_CHAPTER" not in os.environ)
 
 
-def hide_texts(frame: pd.DataFrame, *datasets: str, longest: int = 160) -> pd.DataFrame:
+def hide_texts(frame: pd.DataFrame, *datasets: str) -> pd.DataFrame:
     """The frame with its ``text`` shortened, or left out unless all its data sets may be shown."""
     if not all(map(may_show, datasets)):
         return frame.drop(columns="text")
-    short = frame["text"].str.slice(0, longest)
-    return frame.assign(text=short.where(frame["text"].str.len() <= longest, short + "…"))
+    short = frame["text"].str.slice(0, _SHOWN)
+    return frame.assign(text=short.where(frame["text"].str.len() <= _SHOWN, short + "…"))
 
 
 def table(frame: pd.DataFrame, decimals: int = 3) -> None:
@@ -112,7 +113,7 @@ def _overdue(datasets: list[str]) -> int:
     """Posts with an id of X's that were not seen there within 24 hours."""
     known = Store.open().checked()
     theirs = known["dataset"].isin(set(datasets) - {"", *filter(files.is_starter, datasets)})
-    fresh = pd.to_datetime(known["checked_at"]) > pd.Timestamp.now("UTC").tz_localize(None) - pd.Timedelta(hours=24)
+    fresh = pd.to_datetime(known["checked_at"]) > utc() - pd.Timedelta(hours=24)
     return int((theirs & posts.made_by_x(known["id"]) & ~fresh).sum())
 
 
@@ -137,7 +138,8 @@ def render(notebook_path: Path, page_path: Path) -> None:
     chapters = [{"href": f"{stem}.html", "name": name, "current": stem == notebook_path.stem}
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
-    facts |= notebook.metadata.get("hrf", {}) | {"made with": _versions()}
+    made_with = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))
+    facts |= notebook.metadata.get("hrf", {}) | {"made with": made_with}
     write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
                root="" if elsewhere else "../")
 
@@ -158,7 +160,3 @@ def _with_something_to_show(cells: list) -> list:
 
 def _plain(markup: str) -> str:
     return html.unescape(re.sub(r"<a class=\"anchor-link\".*?</a>|<[^>]+>", "", markup)).strip()
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))

@@ -100,10 +100,15 @@ reviews = sa.Table(
     _text("incident_id"), _text("posts"), _text("action"), _text("value"), _text("who"),
     sa.Column("at", sa.DateTime, nullable=False), _text("note"))
 
-FORCE_RANKS = """
+force_ranks = sa.Table("force_ranks", sa.MetaData(), *(
+    sa.Column(name, {"incident_date": sa.Date, "lat": sa.Float, "long": sa.Float, "force_rank": sa.Integer,
+                     "confidence": sa.Float}.get(name, sa.Text), primary_key=name == "incident_id")
+    for name in ("incident_id", "incident_date", "tweet_id", "user_name", "description", "city", "state", "lat", "long",
+                 "title", "force_rank", "status", "confidence", "tags", "src")))
+"""What the dashboard of the first project reads: a view of the store, and the table of a second database."""
+_FORCE_RANKS = f"""
 CREATE VIEW force_ranks AS
-SELECT incident_id, incident_date, tweet_id, user_name, description, city, state, lat, long, title,
-       label AS force_rank, status, confidence, tags, src
+SELECT {", ".join("label AS force_rank" if c.name == "force_rank" else c.name for c in force_ranks.c)}
 FROM incidents
 WHERE task = 'force' AND dataset = (SELECT value FROM meta WHERE name = 'incidents of force')
 """
@@ -120,7 +125,7 @@ def create(connection: sa.Connection) -> None:
     _tables.create_all(connection)
     version = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
     if version is None:
-        connection.execute(sa.text(FORCE_RANKS))
+        connection.execute(sa.text(_FORCE_RANKS))
         connection.execute(meta.insert().values(name="schema_version", value=str(SCHEMA_VERSION)))
     elif int(version) < SCHEMA_VERSION:
         _add_columns(connection)

@@ -163,14 +163,3 @@ def _finish(job: Job, folder: Path, facts: dict) -> None:
         "posts_per_second": facts["posts"] / max(seconds, 1e-9)})
     job.close()
     job.path.unlink()
-
-
-def main() -> None:
-    """What `make classify` does."""
-    path = settings.get("POSTS")
-    if not path:
-        raise InputError("make classify needs an archive: POSTS=posts.csv")
-    folder = classify(path, settings.get("TASK"), settings.get("ENGINE"), settings.flag("CASCADE"))
-    found = summary(folder)
-    print(f"{found['posts']:,} posts scored ({found['distinct']:,} different texts), {found['rejected']:,} rows "
-          f"rejected, {found['posts_per_second']:,.0f} posts/s; see {folder}")

@@ -6,7 +6,7 @@ that is opened again goes on where the last one of that labeler ended.
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from hrf_utils import store_labels
 from hrf_utils.settings import InputError
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 from hrf_utils.tasks import Task
 from hrf_utils.text import clean
 
@@ -42,10 +42,6 @@ class Pace(NamedTuple):
     to_go: int
     an_hour: float | None
     minutes: float
-
-
-def utc() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Session:
@@ -99,8 +95,7 @@ class Session:
             If there is no such label, no post is left, or the post is gone; nothing is written then.
         """
         if number not in range(len(self.task.labels)):
-            raise InputError(f"{number} is no label of the task {self.task.name}; there are 0 to "
-                             f"{len(self.task.labels) - 1}")
+            raise InputError(self.task.no_label(number))
         post = self._in_hand()
         said = store_labels.labelled(self.store, self.task.name, self.dataset, [post.id])
         audit = post.id in self._audit or "audit" in set(said["origin"])

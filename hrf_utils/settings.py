@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ VARIABLES = {
 }
 
 
-def dotenv(path: Path | None = None) -> dict[str, str]:
+def dotenv() -> dict[str, str]:
     """Read ``NAME=value`` lines of ``.env``; a value may be quoted, ``#`` after a space is a comment.
 
     Raises
@@ -80,8 +81,7 @@ def dotenv(path: Path | None = None) -> dict[str, str]:
     InputError
         If a line is not an assignment or names an unknown variable.
     """
-    path = path or ROOT / ".env"
-    values = {}
+    path, values = ROOT / ".env", {}
     if not path.exists():
         return values
     for number, line in enumerate(path.read_text(encoding="utf8").splitlines(), 1):
@@ -177,6 +177,14 @@ def for_make(names: list[str]) -> str:
         if " " in value:
             raise InputError(f"make cannot work with a space in a path: {value!r}")
     return " ".join(answer)
+
+
+def command(work: Callable[[], None]) -> None:
+    """Do what a module does on the command line; an `InputError` ends it with one line and exit status 1."""
+    try:
+        work()
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -134,16 +134,11 @@ def _receive(url: str, part: Path) -> None:
     return None
 
 
-def main() -> int:
+def main() -> None:
     """Download the public set; what ``make data`` runs."""
-    try:
-        for path in download():
-            print(f"{path}: verified")
-    except InputError as error:
-        print(f"error: {error}")
-        return 1
-    return 0
+    for path in download():
+        print(f"{path}: verified")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    settings.command(main)

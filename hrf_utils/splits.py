@@ -34,13 +34,12 @@ def _links(key: pd.Series, rows: np.ndarray) -> np.ndarray:
     return np.column_stack([key.index.to_numpy(), first.to_numpy()]).astype(int).reshape(-1, 2)
 
 
-def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
-               test_share: float = 0.2, validation_share: float = 0.1) -> pd.DataFrame:
+def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False) -> pd.DataFrame:
     """Add ``group`` and ``part`` to labelled posts, and freeze the test rows in `path`.
 
-    Parts are stratified by label and kind and keep groups (see `related`) whole. Where `path` exists, its
-    rows are the test part, with their labels as frozen, and nothing related to them is used: such
-    rows get the part ``unused``.
+    A fifth is the test, a tenth the validation; both are stratified by label and kind and keep groups (see `related`)
+    whole. Where `path` exists, its rows are the test part, with their labels as frozen, and nothing related to them is
+    used: such rows get the part ``unused``.
 
     Parameters
     ----------
@@ -49,7 +48,6 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
         rows related to them may train, and `crossing` counts them.
     path : the frozen test rows: dataset, id, label, digest of the text
     seed : of the draw
-    test_share, validation_share : of all rows
 
     Raises
     ------
@@ -63,7 +61,7 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
         frame = _hold(frame, path)
     elif not given:
         frame["part"] = "train"
-        frame.loc[_fold(frame, test_share, seed), "part"] = "test"
+        frame.loc[_fold(frame, 5, seed), "part"] = "test"
         frame = _leave_some(frame, "test")
     if not frame["part"].eq("test").any():
         raise InputError("the test file has no row that can be used")
@@ -72,8 +70,7 @@ def make_split(frame: pd.DataFrame, path: Path, seed: int, given: bool = False,
     if not given:
         frame.loc[~is_test & frame["group"].isin(frame.loc[is_test, "group"]), "part"] = "unused"
     rest = frame.index[frame["part"] == "train"]
-    share = validation_share if given else validation_share / (1 - test_share)
-    frame.loc[rest[_fold(frame.loc[rest], share, seed)], "part"] = "validation"
+    frame.loc[rest[_fold(frame.loc[rest], 10 if given else 8, seed)], "part"] = "validation"  # a tenth of all
     frame = _leave_some(frame, "validation")
     missing = set(frame["label"]) - set(frame.loc[frame["part"] == "train", "label"])
     if missing:
@@ -229,9 +226,9 @@ def strata(frame: pd.DataFrame) -> pd.Series:
     return frame["label"].astype(str) + frame.get("kind", "")
 
 
-def _fold(frame: pd.DataFrame, share: float, seed: int) -> np.ndarray:
-    """Positions of about `share` of the rows, stratified by label and kind, groups whole."""
-    folds = StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=seed)
+def _fold(frame: pd.DataFrame, parts: int, seed: int) -> np.ndarray:
+    """Positions of about one in `parts` of the rows, stratified by label and kind, groups whole."""
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The least populated class")

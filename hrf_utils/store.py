@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -71,11 +71,10 @@ class Store:
         gone : ids of posts that were deleted where they came from; those that are here get a tombstone, and
             `forget` is to follow
         """
-        key = [schema.queries.c[name] == search[name] for name in ("dataset", "query", "started_at")]
         with self._transaction() as connection:
             new = _add_versions(connection, search["dataset"], posts)
-            sums = (*schema.COUNTS, "spent")
-            counted = connection.execute(sa.select(*(schema.queries.c[name] for name in sums)).where(*key))
+            sums, key = (*schema.COUNTS, "spent"), _here(schema.queries, search, ("dataset", "query", "started_at"))
+            counted = connection.execute(sa.select(*(schema.queries.c[name] for name in sums)).where(key))
             before = counted.mappings().one_or_none() or dict.fromkeys(sums, 0)
             more = {"read": len(posts), "new": new, "repeated": len(posts) - new, "refused": refused, "spent": spent}
             row = search | {name: before[name] + more[name] for name in more}
@@ -85,15 +84,12 @@ class Store:
                 row = here | dict(zip(("begins", "ends", "reason"), gap, strict=True))
                 _insert(connection, schema.gaps, pd.DataFrame([row]))
             if unreadable:
-                (body, reason), now = unreadable, datetime.now(UTC).replace(tzinfo=None)
-                page = here | {"received_at": now, "body": body, "reason": reason}
+                page = here | {"received_at": utc(), "body": unreadable[0], "reason": unreadable[1]}
                 _insert(connection, schema.quarantine, pd.DataFrame([page]))
-            t, ids = schema.posts.c, list(gone)
-            for start in range(0, len(ids), _CHUNK):
-                here = sa.select(t.id).where(t.dataset == search["dataset"], t.id.in_(ids[start:start + _CHUNK]))
-                stones = [{"dataset": search["dataset"], "id": one, "gone_at": _now(), "reason": "deleted"}
-                          for one in connection.scalars(here)]
-                _insert(connection, schema.tombstones, pd.DataFrame(stones))
+            for theirs in _of_each(schema.posts, pd.DataFrame({"dataset": search["dataset"], "id": list(gone)})):
+                stones = connection.execute(sa.select(schema.posts.c.dataset, schema.posts.c.id).where(theirs)).all()
+                _insert(connection, schema.tombstones, pd.DataFrame(stones, columns=["dataset", "id"]).assign(
+                    gone_at=_now(), reason="deleted"))
         return new
 
     def replayed(self, page: dict, posts: pd.DataFrame) -> int:
@@ -133,8 +129,7 @@ class Store:
 
     def posts(self, dataset: str) -> pd.DataFrame:
         """Posts of a data set, by id."""
-        t = schema.posts.c
-        return self._read(sa.select(schema.posts).where(t.dataset == dataset).order_by(t.id))
+        return self._rows(schema.posts, "id", dataset=dataset)
 
     def labels(self, task: str, datasets: Iterable[str]) -> pd.DataFrame:
         """Labels for a task in the data sets named, with the post each belongs to."""
@@ -145,23 +140,19 @@ class Store:
 
     def queries(self, dataset: str) -> pd.DataFrame:
         """What each query to a source brought, latest first."""
-        return self._read(sa.select(schema.queries).where(schema.queries.c.dataset == dataset)
-                          .order_by(schema.queries.c.started_at.desc(), schema.queries.c.query))
+        return self._rows(schema.queries, sa.desc("started_at"), "query", dataset=dataset)
 
     def gaps(self, dataset: str) -> pd.DataFrame:
         """Times of which posts are missing, and why, earliest first."""
-        t = schema.gaps.c
-        return self._read(sa.select(schema.gaps).where(t.dataset == dataset).order_by(t.begins, t.query))
+        return self._rows(schema.gaps, "begins", "query", dataset=dataset)
 
     def versions(self, dataset: str) -> pd.DataFrame:
         """All versions that were seen of the posts that were edited."""
-        return self._read(sa.select(schema.versions).where(schema.versions.c.dataset == dataset)
-                          .order_by(schema.versions.c.id, schema.versions.c.version))
+        return self._rows(schema.versions, "id", "version", dataset=dataset)
 
     def quarantine(self, dataset: str) -> pd.DataFrame:
         """Pages that could not be read, as they came, earliest first."""
-        return self._read(sa.select(schema.quarantine).where(schema.quarantine.c.dataset == dataset)
-                          .order_by(schema.quarantine.c.received_at))
+        return self._rows(schema.quarantine, "received_at", dataset=dataset)
 
     def quarantine_of(self, source: str) -> pd.DataFrame:
         """Rows of `quarantine` in all data sets that a source collects."""
@@ -177,8 +168,7 @@ class Store:
         """US dollars that all searches of a source begun since a time have cost."""
         total = sa.select(sa.func.sum(schema.queries.c.spent)).where(
             schema.queries.c.source == source, schema.queries.c.started_at >= since)
-        with self.engine.connect() as connection:
-            return connection.scalar(total) or 0.0
+        return self._scalar(total) or 0.0
 
     def checked(self) -> pd.DataFrame:
         """``dataset``, ``id``, ``source``, ``seen_at`` and ``checked_at`` of all posts, the longest unchecked first."""
@@ -227,9 +217,8 @@ class Store:
     def scrub(self) -> None:
         """Overwrite what `forget` dropped since the last time, so that the database's files hold none of it."""
         due = sa.select(schema.meta.c.value).where(schema.meta.c.name == "to scrub")
-        with self.engine.connect() as connection:
-            if not connection.scalar(due):
-                return
+        if not self._scalar(due):
+            return
         whole = {"sqlite": ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"], "postgresql": ["VACUUM FULL"]}
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for statement in whole[self.engine.dialect.name]:
@@ -238,7 +227,7 @@ class Store:
 
     def tombstones(self) -> pd.DataFrame:
         """``dataset``, ``id``, ``gone_at`` and ``reason`` of the posts that were dropped."""
-        return self._read(sa.select(schema.tombstones).order_by(schema.tombstones.c.gone_at))
+        return self._rows(schema.tombstones, "gone_at")
 
     @contextmanager
     def alone(self, work: str) -> Iterator[None]:
@@ -267,9 +256,7 @@ class Store:
 
     def predictions(self, task: str, dataset: str, model: str) -> pd.DataFrame:
         """Predictions of one model for the posts of a data set."""
-        t = schema.predictions.c
-        return self._read(sa.select(schema.predictions).order_by(t.id).where(
-            t.task == task, t.dataset == dataset, t.model == model))
+        return self._rows(schema.predictions, "id", task=task, dataset=dataset, model=model)
 
     def answers(self, task: str, dataset: str) -> pd.Series:
         """Label of each post that has one, by id: the highest that a person gave, else the last that a model gave."""
@@ -281,9 +268,7 @@ class Store:
 
     def incidents(self, task: str, dataset: str) -> pd.DataFrame:
         """Incidents of a data set, latest first."""
-        t = schema.incidents.c
-        return self._read(sa.select(schema.incidents).where(t.task == task, t.dataset == dataset)
-                          .order_by(t.incident_date.desc(), t.incident_id))
+        return self._rows(schema.incidents, sa.desc("incident_date"), "incident_id", task=task, dataset=dataset)
 
     def force_ranks(self) -> pd.DataFrame:
         """The view with the columns that the dashboard of the first project reads.
@@ -328,6 +313,14 @@ class Store:
             result = connection.execute(query)
             return pd.DataFrame(result.all(), columns=list(result.keys()))
 
+    def _rows(self, table: sa.Table, *order: object, **cells: str) -> pd.DataFrame:
+        """The rows of a table that have these cells."""
+        return self._read(sa.select(table).where(_here(table, cells, cells)).order_by(*order))
+
+    def _scalar(self, query: sa.Select) -> object:
+        with self.engine.connect() as connection:
+            return connection.scalar(query)
+
     def _write(self, table: sa.Table, rows: pd.DataFrame) -> int:
         count = sa.select(sa.func.count()).select_from(table)
         with self._transaction() as connection:
@@ -341,8 +334,9 @@ def beginning(url: str, variable: str) -> Iterator[sa.Connection]:
     """A transaction on a database that a variable names, opened for it; `InputError` if it does not answer."""
     try:
         address = sa.make_url(url)
-        engine = sa.create_engine(address, connect_args=_connect_args(address))
-        if address.get_backend_name() == "sqlite":
+        is_sqlite = address.get_backend_name() == "sqlite"
+        engine = sa.create_engine(address, connect_args={"timeout": 60} if is_sqlite else {"connect_timeout": 10})
+        if is_sqlite:
             sa.event.listen(engine, "connect", _sqlite_pragmas)
         with engine.begin() as connection:
             yield connection
@@ -399,14 +393,24 @@ def _without_tombstones(connection: sa.Connection, rows: pd.DataFrame) -> pd.Dat
 def _of_each(table: sa.Table, posts: pd.DataFrame) -> Iterator[sa.ColumnElement]:
     """Conditions that together hold for the rows of a table that belong to posts."""
     for dataset, rows in posts.groupby("dataset"):
-        for start in range(0, len(rows), _CHUNK):
-            yield (table.c.dataset == dataset) & table.c.id.in_(rows["id"].iloc[start:start + _CHUNK].tolist())
+        for some in _parts(rows["id"].tolist()):
+            yield (table.c.dataset == dataset) & table.c.id.in_(some)
+
+
+def _parts(values: list) -> Iterator[list]:
+    """Values, few enough at a time for one statement."""
+    return (values[start:start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _here(table: sa.Table, row: Mapping, names: Iterable[str]) -> sa.ColumnElement:
+    """The condition that some cells are those of a row."""
+    return sa.and_(True, *(table.c[name] == row[name] for name in names))
 
 
 def _delete_pages(connection: sa.Connection, pages: list[dict]) -> None:
     for page in pages:
-        here = [schema.quarantine.c[name] == page[name] for name in ("dataset", "query", "received_at")]
-        connection.execute(sa.delete(schema.quarantine).where(*here))
+        here = _here(schema.quarantine, page, ("dataset", "query", "received_at"))
+        connection.execute(sa.delete(schema.quarantine).where(here))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> None:
@@ -430,14 +434,15 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: pd.DataFrame) -> N
             connection.execute(statement.on_conflict_do_nothing(index_elements=keys))
 
 
-def _connect_args(address: sa.URL) -> dict:
-    return {"timeout": 60} if address.get_backend_name() == "sqlite" else {"connect_timeout": 10}
-
-
 def _sqlite_pragmas(connection: object, _: object) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
+def utc() -> datetime:
+    """The time as the store has it: UTC, without its zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    return utc().replace(microsecond=0)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from hrf_utils import schema
 from hrf_utils.settings import InputError
-from hrf_utils.store import _CHUNK, Store, _insert
+from hrf_utils.store import Store, _here, _insert, _parts
 
 _KEY = ("task", "dataset", "id", "labeler")
 _VALUE = ("label", "origin", "codebook_version", "labelled_at", "unsure", "note")
@@ -26,7 +26,7 @@ def labelled(store: Store, task: str, dataset: str, ids: list[str] | None = None
     query = sa.select(t.id, t.labeler, t.origin).where(t.task == task, t.dataset == dataset).order_by(t.id, t.labeler)
     if ids is None:
         return store._read(query)
-    parts = [store._read(query.where(t.id.in_(ids[start:start + _CHUNK]))) for start in range(0, len(ids), _CHUNK)]
+    parts = [store._read(query.where(t.id.in_(some))) for some in _parts(ids)]
     return pd.concat(parts or [store._read(query.limit(0))], ignore_index=True)
 
 
@@ -34,9 +34,8 @@ def texts(store: Store, dataset: str, ids: list[str]) -> dict[str, str]:
     """Text of each post named that is there."""
     t, found = schema.posts.c, {}
     with store.engine.connect() as connection:
-        for start in range(0, len(ids), _CHUNK):
-            here = sa.select(t.id, t.text).where(t.dataset == dataset, t.id.in_(ids[start:start + _CHUNK]))
-            found |= dict(connection.execute(here).all())
+        for some in _parts(ids):
+            found |= dict(connection.execute(sa.select(t.id, t.text).where(t.dataset == dataset, t.id.in_(some))).all())
     return found
 
 
@@ -131,10 +130,6 @@ def undo(store: Store, task: str, dataset: str, labeler: str, at: datetime) -> d
         undoing = {name: step[name] for name in _KEY} | {"action": "undo", "undoes": step["number"], "at": at}
         connection.execute(schema.label_steps.insert().values(undoing))
     return step
-
-
-def _here(table: sa.Table, row: dict, names: Iterable[str]) -> sa.ColumnElement:
-    return sa.and_(*(table.c[name] == row[name] for name in names))
 
 
 def _wait(connection: sa.Connection) -> None:

@@ -5,17 +5,10 @@ from typing import NamedTuple
 import pandas as pd
 import sqlalchemy as sa
 
-from hrf_utils import schema
+from hrf_utils import store_serving
+from hrf_utils.schema import force_ranks
 from hrf_utils.settings import InputError
-from hrf_utils.store import _CHUNK, Store, _insert, beginning
-
-force_ranks = sa.Table(
-    "force_ranks", sa.MetaData(), sa.Column("incident_id", sa.Text, primary_key=True),
-    sa.Column("incident_date", sa.Date), *(sa.Column(name, sa.Text) for name in (
-        "tweet_id", "user_name", "description", "city", "state")), sa.Column("lat", sa.Float),
-    sa.Column("long", sa.Float), sa.Column("title", sa.Text), sa.Column("force_rank", sa.Integer),
-    sa.Column("status", sa.Text), sa.Column("confidence", sa.Float), sa.Column("tags", sa.Text),
-    sa.Column("src", sa.Text))
+from hrf_utils.store import Store, _insert, _parts, beginning
 
 
 class Published(NamedTuple):
@@ -40,12 +33,9 @@ def publish(store: Store, url: str) -> Published:
     if not url:
         raise InputError("BACKEND_DB_URL names no database to publish to; write "
                          "`make publish BACKEND_DB_URL=postgresql://user:password@host/name`")
-    rows = store.force_ranks()
+    rows, dataset = store.force_ranks(), store_serving.dataset(store, "force")
     rows, key = rows[rows["status"] == "approved"], force_ranks.c.incident_id
     rows = rows.assign(incident_date=pd.to_datetime(rows["incident_date"]).dt.date)
-    with store.engine.connect() as connection:
-        name = sa.select(schema.meta.c.value).where(schema.meta.c.name == "incidents of force")
-        dataset = connection.scalar(name) or ""
     with beginning(url, "BACKEND_DB_URL") as connection:
         if "force_ranks" in sa.inspect(connection).get_view_names():
             raise InputError("BACKEND_DB_URL names a store of this project; publish to a database of its own")
@@ -53,8 +43,8 @@ def publish(store: Store, url: str) -> Published:
             force_ranks.create(connection, checkfirst=True)
             there, ids = set(connection.scalars(sa.select(key))), set(rows["incident_id"])
             gone = sorted(there - ids)
-            for start in range(0, len(gone), _CHUNK):
-                connection.execute(sa.delete(force_ranks).where(key.in_(gone[start:start + _CHUNK])))
+            for some in _parts(gone):
+                connection.execute(sa.delete(force_ranks).where(key.in_(some)))
             _insert(connection, force_ranks, rows)
         except sa.exc.DBAPIError as error:
             reason = str(error.orig).strip().splitlines()[0]

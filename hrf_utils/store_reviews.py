@@ -8,7 +8,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from hrf_utils import schema
-from hrf_utils.store import _CHUNK, Store, _insert, _now
+from hrf_utils.store import Store, _here, _insert, _now, _parts
 
 _CHANGES = ("status", "review", "built", "title", "city", "state", "country", "lat", "long", "incident_date", "label",
             "tags", "confidence", "decided_by", "place_method", "date_precision", "label_low", "label_high")
@@ -71,9 +71,7 @@ def _rows(connection: sa.Connection, table: sa.Table, task: str, dataset: str, n
           values: set[str] | None) -> pd.DataFrame:
     """Rows of a data set, in the order of its ids, or only those with one of some values in a column."""
     query = sa.select(table).where(table.c.task == task, table.c.dataset == dataset)
-    some = sorted(values or ())
-    queries = [query] if values is None else [query.where(table.c[name].in_(some[start:start + _CHUNK]))
-                                              for start in range(0, len(some), _CHUNK)]
+    queries = [query] if values is None else [query.where(table.c[name].in_(some)) for some in _parts(sorted(values))]
     rows = [row for one in queries for row in connection.execute(one.order_by(table.c.incident_id)).all()]
     return pd.DataFrame(rows, columns=[column.name for column in table.c])
 
@@ -91,9 +89,8 @@ def update(connection: sa.Connection, before: pd.DataFrame, after: pd.DataFrame)
     names = [name for name in _CHANGES if name in before]
     old, new = (frame[names].astype(object).where(frame[names].notna(), None) for frame in (before, after))
     for row in (old.ne(new) & ~(old.isna() & new.isna())).any(axis=1).to_numpy().nonzero()[0]:
-        t, key = schema.incidents, before.iloc[row]
-        here = [t.c[name] == key[name] for name in ("task", "dataset", "incident_id")]
-        connection.execute(sa.update(t).where(*here).values(
+        here = _here(schema.incidents, before.iloc[row], ("task", "dataset", "incident_id"))
+        connection.execute(sa.update(schema.incidents).where(here).values(
             {name: getattr(cell, "item", lambda cell=cell: cell)() for name, cell in new.iloc[row].items()}))
 
 

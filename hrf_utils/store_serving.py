@@ -10,10 +10,6 @@ import sqlalchemy as sa
 from hrf_utils import schema
 from hrf_utils.store import Store
 
-COLUMNS = ("incident_id", "incident_date", "tweet_id", "user_name", "description", "city", "state", "lat", "long",
-           "title", "force_rank", "status", "confidence", "tags", "src")
-"""The columns of the view ``force_ranks``, for the incidents of any task."""
-
 
 class Found(NamedTuple):
     """One post: its text, and the label that a person gave it, if one did."""
@@ -24,9 +20,7 @@ class Found(NamedTuple):
 
 def dataset(store: Store, task: str) -> str:
     """The data set whose incidents were built last; empty if none were."""
-    with store.engine.connect() as connection:
-        return connection.scalar(sa.select(schema.meta.c.value).where(
-            schema.meta.c.name == f"incidents of {task}")) or ""
+    return store._scalar(sa.select(schema.meta.c.value).where(schema.meta.c.name == f"incidents of {task}")) or ""
 
 
 def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterable[int] = (),
@@ -35,7 +29,8 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
               texts: bool = False) -> tuple[pd.DataFrame, int]:
     """Incidents that were built last, latest first: some of those that fit all filters, and how many fit.
 
-    `texts` puts the text of each incident's post into an empty description.
+    The columns are those of the view ``force_ranks``; `texts` puts the text of each incident's post into an empty
+    description.
     """
     t, p = schema.incidents.c, schema.posts.c
     fits = [t.task == task, t.dataset == dataset(store, task)]
@@ -44,38 +39,33 @@ def incidents(store: Store, task: str, *, ids: Iterable[str] = (), ranks: Iterab
     fits += [t.incident_date >= since] if since else []
     fits += [t.incident_date <= until] if until else []
     told = sa.func.coalesce(sa.func.nullif(t.description, ""), p.text, "") if texts else t.description
-    columns = [told.label("description") if name == "description" else
-               t.label.label("force_rank") if name == "force_rank" else t[name] for name in COLUMNS]
-    query = sa.select(*columns).select_from(schema.incidents.outerjoin(
-        schema.posts, (p.dataset == t.dataset) & (p.id == t.tweet_id)))
+    own = {"description": told.label("description"), "force_rank": t.label.label("force_rank")}
+    names = schema.force_ranks.c.keys()
+    query = sa.select(*(own[name] if name in own else t[name] for name in names))
+    query = query.select_from(schema.incidents.outerjoin(schema.posts, (p.dataset == t.dataset) & (p.id == t.tweet_id)))
     query = query.where(*fits).order_by(t.incident_date.desc().nulls_last(), t.incident_id)
     with store.engine.connect() as connection:
         total = connection.scalar(sa.select(sa.func.count()).select_from(schema.incidents).where(*fits))
         rows = connection.execute(query.limit(limit).offset(offset)).all()
-    return pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), total
+    return pd.DataFrame(rows, columns=names, dtype=object), total
 
 
 def post(store: Store, task: str, tweet_id: str) -> Found | None:
     """A post that came from X, or has an id as X makes them, by its id."""
     t, labels = schema.posts.c, schema.labels.c
     by_x = (t.source == "x") | (sa.func.length(t.id) >= 15)
-    with store.engine.connect() as connection:
-        text = connection.scalar(sa.select(t.text).where(t.id == tweet_id, by_x).limit(1))
-        label = connection.scalar(sa.select(sa.func.max(labels.label)).where(
-            labels.task == task, labels.id == tweet_id))
+    text = store._scalar(sa.select(t.text).where(t.id == tweet_id, by_x).limit(1))
+    label = store._scalar(sa.select(sa.func.max(labels.label)).where(labels.task == task, labels.id == tweet_id))
     return None if text is None else Found(text, label)
 
 
 def is_gone(store: Store, tweet_id: str) -> bool:
     """Whether a post was dropped because it is gone where it came from, or too old."""
-    with store.engine.connect() as connection:
-        return bool(connection.scalar(sa.select(sa.func.count()).select_from(schema.tombstones).where(
-            schema.tombstones.c.id == tweet_id)))
+    t = schema.tombstones.c
+    return store._scalar(sa.select(t.id).where(t.id == tweet_id).limit(1)) is not None
 
 
 def last_collected(store: Store) -> datetime | None:
     """When a search last brought something, or ended (UTC)."""
     t = schema.queries.c
-    with store.engine.connect() as connection:
-        return connection.scalar(sa.select(sa.func.max(sa.func.coalesce(t.ended_at, t.started_at))).where(
-            t.status != "lookup"))
+    return store._scalar(sa.select(sa.func.max(sa.func.coalesce(t.ended_at, t.started_at))).where(t.status != "lookup"))

@@ -105,6 +105,11 @@ class Task:
         """Label number of a cell that holds a number or a label's name; None if it is neither."""
         return self._numbers.get(re.sub(r"\.0+$", "", value.strip()).lower())
 
+    def no_label(self, value: object) -> str:
+        """The sentence that refuses what is none of the task's labels."""
+        return (f"{value!r} is no label of the task {self.name}; there are 0 to {len(self.labels) - 1}: "
+                f"{', '.join(self.names)}")
+
     def keyword_rule(self, texts: pd.Series) -> pd.Series:
         """Label each text with the highest label one of whose patterns it matches, else the first."""
         answer = pd.Series(0, index=texts.index)

@@ -11,6 +11,8 @@ from scipy.sparse.csgraph import connected_components
 LONGEST = 25_000
 """Characters kept of a text: the longest post that X allows."""
 
+ALIKE = 0.7
+"""Estimated Jaccard similarity from which two texts count as copies."""
 _PERMUTATIONS, _ROWS, _SHINGLE, _PREFIX = 128, 4, 5, 50
 _MIX = np.array([2654435761, 40503, 2246822519, 3266489917])
 """Odd numbers that fold the four values of a band into one 64-bit key."""
@@ -45,18 +47,17 @@ def one_form(texts: pd.Series, forms: tuple[str, ...]) -> pd.Series:
     return texts.str.split().str.join(" ") if forms else texts
 
 
-def near_duplicates(texts: pd.Series, threshold: float = 0.7) -> np.ndarray:
+def near_duplicates(texts: pd.Series) -> np.ndarray:
     """Group texts that are copies of each other, or nearly.
 
     Two texts are linked when the MinHash estimate of the Jaccard similarity of their five-character
-    shingles reaches `threshold`, or when their first fifty canonical characters agree (a repost
+    shingles reaches `ALIKE`, or when their first fifty canonical characters agree (a repost
     that was cut off); groups are the connected components of the links.
     Method: Broder, "On the resemblance and containment of documents", 1997, with banding.
 
     Parameters
     ----------
     texts : Series of str, shape (n,)
-    threshold : estimated Jaccard similarity from which two texts count as copies
 
     Returns
     -------
@@ -72,7 +73,7 @@ def near_duplicates(texts: pd.Series, threshold: float = 0.7) -> np.ndarray:
     pairs = [_neighbours(prefixes[prefixes.str.len() == _PREFIX])]
     for start in range(0, _PERMUTATIONS, _ROWS):
         found = _neighbours(pd.Series(digests[:, start:start + _ROWS] @ _MIX))
-        alike = (digests[found[:, 0]] == digests[found[:, 1]]).mean(axis=1) >= threshold
+        alike = (digests[found[:, 0]] == digests[found[:, 1]]).mean(axis=1) >= ALIKE
         pairs.append(found[alike])
     links = np.concatenate(pairs)
     return components(len(plain), links)

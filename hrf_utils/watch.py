@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 
 from hrf_utils import compliance, settings, sources, tasks
 from hrf_utils.settings import ROOT, InputError
-from hrf_utils.store import Store
+from hrf_utils.store import Store, utc
 
 _CHECK_AFTER = timedelta(hours=20)
 """X gives 24 hours to drop what was deleted, and the next run may be four of them away."""
@@ -45,7 +44,7 @@ class Watch:
 
     def run(self) -> None:
         """One run; whatever goes wrong in it is said, and leaves the next one as it is."""
-        began, problems = datetime.now(UTC).replace(tzinfo=None), []
+        began, problems = utc(), []
         try:
             problems.append(compliance.comply(self.store, _CHECK_AFTER).problem)
         except Exception as error:  # the schedule goes on, whatever it was
@@ -74,7 +73,7 @@ class Watch:
                 f"${mine['spent'].sum():.2f}; {after}" + (f"; PROBLEM: {problem}" if problem else ""))
 
 
-def main() -> int:
+def main() -> None:
     """Watch until SIGINT or SIGTERM; what ``make watch`` runs."""
     store, scheduler = Store.open(), BlockingScheduler(timezone=UTC)
     with store.alone("watch"):
@@ -88,12 +87,7 @@ def main() -> int:
         watch.schedule(scheduler)
         scheduler.start()
     print("stopped")
-    return 0
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    settings.command(main)

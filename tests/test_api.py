@@ -505,7 +505,7 @@ def test_a_collection_is_started_once_and_outlives_the_server(serve, home, tmp_p
     while not (home / "made").exists():
         time.sleep(0.02)
     assert (home / "made").read_text() == "--no-print-directory pipeline 1\n"
-    assert pipeline.begin("pipeline") is None  # nor may anybody else
+    assert pipeline.begin() is None  # nor may anybody else
     (home / "go").touch()
     again, until = 409, time.monotonic() + 10
     while again == 409 and time.monotonic() < until:

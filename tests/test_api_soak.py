@@ -68,7 +68,7 @@ def client(serve, monkeypatch):  # noqa: F811
     """A server with incidents to find, which starts no collection."""
     in_store(count=20)
     started = cycle([None, object()])
-    monkeypatch.setattr(pipeline, "begin", lambda target: next(started))
+    monkeypatch.setattr(pipeline, "begin", lambda: next(started))
     client = serve(RATE_LIMIT="0", THREAT_ENABLED="1")
     client.post("/predict", json={"texts": ["x"]})
     yield client

@@ -35,11 +35,11 @@ def test_label_sets_hold_the_truth_as_often_as_promised(world, force):
 
 def test_abstaining_keeps_the_share_right_that_was_asked(world):
     _, chances, labels, _ = world
-    at = confidence.fit_thresholds(chances[:3000], labels[:3000], right=0.9)["abstain"]
+    at = confidence.fit_thresholds(chances[:3000], labels[:3000])["abstain"]
     kept = chances[3000:].max(axis=1) >= at
     right = chances[3000:].argmax(axis=1) == labels[3000:]
     assert right[kept].mean() == pytest.approx(0.9, abs=0.03) and 0 < kept.mean() < 1
-    assert confidence.fit_thresholds(np.full((50, 6), 1 / 6), np.full(50, 5), right=0.9)["abstain"] == 1.0
+    assert confidence.fit_thresholds(np.full((50, 6), 1 / 6), np.full(50, 5))["abstain"] == 1.0
 
 
 def test_risk_falls_as_fewer_are_answered(world):

@@ -30,8 +30,16 @@ SHOTS = posts(
     ("RT @x: police shot someone near my house", "2026-04-01", 5, ""))
 
 
+def told(frame):
+    return incidents.date_all(incidents.place_all(frame))
+
+
+def merged(dated, links=None):
+    return merging.link(dated, links)["number"].to_numpy()
+
+
 def numbers(frame, links=None):
-    return incidents.merge(incidents.place_all(frame), links).tolist()
+    return merged(told(frame), links).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,7 @@ def starter(force):
     frame = frame.assign(created_at=pd.to_datetime(frame["created_at"]).dt.tz_localize(None), dataset="d",
                          label=frame["label"].astype(int), confidence=1.0, decided_by="person")
     positive = frame[frame["label"].isin(force.positive)].reset_index(drop=True)
-    return incidents.date_all(incidents.place_all(positive))
+    return told(positive)
 
 
 def together(frame, found):
@@ -97,11 +105,11 @@ def test_many_posts_on_one_city_ask_for_more_likeness():
 
 
 def test_the_order_of_rows_and_a_second_run_change_nothing(starter):
-    first = incidents.merge(starter)
-    assert incidents.merge(starter).tolist() == first.tolist()
+    first = merged(starter)
+    assert merged(starter).tolist() == first.tolist()
     for seed in (1, 2):
         shuffled = starter.sample(frac=1, random_state=seed)
-        assert together(shuffled, incidents.merge(shuffled)) == together(starter, first)
+        assert together(shuffled, merged(shuffled)) == together(starter, first)
 
 
 def test_no_post_is_lost_or_told_twice(starter, force):
@@ -119,7 +127,7 @@ def test_no_post_is_lost_or_told_twice(starter, force):
 def test_links_are_honoured_whatever_they_are(starter, seed):
     rng = np.random.default_rng(seed)
     sample = starter.sample(250, random_state=seed)
-    before = together(sample, incidents.merge(sample))
+    before = together(sample, merged(sample))
     parted = [sorted(before)[k] for k in rng.choice(len(before), min(8, len(before)), replace=False)]
     joined = []
     while len(joined) < 12:
@@ -128,9 +136,9 @@ def test_links_are_honoured_whatever_they_are(starter, seed):
             joined.append((a, b))
     links = pd.DataFrame([(*pair, True) for pair in joined] + [(*pair, False) for pair in parted] +
                          [("gone", "f0001", True)], columns=["a", "b", "same"])
-    after = together(sample, incidents.merge(sample, links))
+    after = together(sample, merged(sample, links))
     assert set(joined) <= after and not set(parted) & after
-    assert together(sample, incidents.merge(sample, links.iloc[:0])) == before
+    assert together(sample, merged(sample, links.iloc[:0])) == before
 
 
 def test_a_parted_chain_breaks_at_its_weakest_join():
@@ -162,7 +170,7 @@ def test_on_the_true_incidents_of_the_starter(starter):
     on the half that no constant was tuned on, 0.845 (0.824 to 0.865) for merging nothing; of posts that share their
     incident 0.711 (0.678 to 0.743), against 0.510."""
     known = starter[starter["incident"] != ""]
-    found, true = pd.Series(incidents.merge(starter), starter.index)[known.index].to_numpy(), known["incident"]
+    found, true = pd.Series(merged(starter), starter.index)[known.index].to_numpy(), known["incident"]
     got, nothing = merging.b_cubed(found, true), merging.b_cubed(np.arange(len(known)), true)
     assert got["f1"]["value"] > 0.88 and got["precision"]["value"] > 0.98
     assert got["f1"]["low"] > nothing["f1"]["high"]
@@ -176,7 +184,7 @@ def test_hostile_and_empty_texts_merge_like_any_other(force):
     odd = ["", "👮🏽", "\u202e", "<script>", "the of and", "=1+1", "x" * 25_000, "the of and"]
     frame = posts(*((text, "2026-03-01", 2, "") for text in odd))
     frame.loc[3, "created_at"] = pd.NaT
-    table, members = incidents.build(incidents.place_all(frame), force, "run")
+    table, members = incidents.build(told(frame), force, "run")
     assert len(members) == 8 and members["incident_id"].nunique() == len(table) == 7
     assert table["date_precision"].isin(["post", ""]).all() and (table["date_precision"] == "").sum() == 1
 
@@ -185,7 +193,7 @@ def test_hostile_and_empty_texts_merge_like_any_other(force):
 
 
 def test_an_incident_has_a_title_without_text_and_its_posts_are_named(force):
-    table, members = incidents.build(incidents.place_all(SHOTS), force, "run")
+    table, members = incidents.build(told(SHOTS), force, "run")
     row = table[table["posts"] == 2].set_index("title").loc["Lethal in Tulsa, OK, posted 1 March 2026"]
     assert row["incident_date"] == row["first_post"] == date(2026, 3, 1) and row["date_precision"] == "post"
     assert row["lat"] == pytest.approx(36.15, abs=0.05)
@@ -201,7 +209,7 @@ def test_at_most_three_central_posts_stand_for_an_incident_and_no_copies(force):
     rows = ["Whitlock in Tulsa, OK: something about parking, taxes, sewers, and schools",
             *(f"{text}. Tulsa, OK" for text in same), f"RT @a: {same[0]}. Tulsa, OK"]
     frame = posts(*((text, "2026-03-01", 4, "") for text in rows))
-    table = incidents.build(incidents.place_all(frame), force, "run")[0]
+    table = incidents.build(told(frame), force, "run")[0]
     assert len(table) == 1 and table["posts"][0] == 6
     named = json.loads(table["representatives"][0])
     assert len(named) == 3 and "0" not in named and not {"1", "5"} <= set(named)
@@ -213,7 +221,7 @@ def test_the_date_is_the_one_that_posts_name_most_exactly(force):
                   ("It was March 26 that they tased Whitlock in Tulsa, OK", "2026-03-28", 4, ""),
                   ("Whitlock's sister says: March 26, Tulsa, OK, a taser", "2026-03-28", 4, ""))
     links = pd.DataFrame({"a": ["0", "0", "0"], "b": ["1", "2", "3"], "same": True})
-    table = incidents.build(incidents.place_all(frame), force, "run", links)[0]
+    table = incidents.build(told(frame), force, "run", links)[0]
     assert len(table) == 1 and table["incident_date"][0] == date(2026, 3, 26) and table["date_precision"][0] == "day"
     assert table["title"][0] == "Chemical and electric in Tulsa, OK, 26 March 2026"
     assert table["first_post"][0] == date(2026, 3, 28)
@@ -223,7 +231,7 @@ def test_history_and_rough_dates_are_told_apart_and_have_no_week(force):
     frame = posts(("On May 3, 2019 police beat Otis Marlowe in Tulsa, OK", "2026-03-28", 3, ""),
                   ("Police gassed a choir in Boise, ID last month", "2026-03-28", 4, ""),
                   ("Officers shot a man in Macon, GA last night", "2026-03-28 18:00", 5, ""))
-    table = incidents.build(incidents.place_all(frame), force, "run")[0].set_index("title")
+    table = incidents.build(told(frame), force, "run")[0].set_index("title")
     assert incidents.history(table).to_dict() == {
         "Blunt force in Tulsa, OK, 3 May 2019": True, "Chemical and electric in Boise, ID, February 2026": False,
         "Lethal in Macon, GA, 27 March 2026": False}
@@ -255,11 +263,11 @@ def test_ranks_are_the_highest_that_some_text_likely_tells(force):
 def test_copies_count_once_and_a_persons_word_goes_before(force):
     copies = posts(*((f"RT @u{k}: police at the choir in Tulsa, OK", "2026-03-01", 2, "") for k in range(9)))
     copies[[f"p{k}" for k in range(6)]] = [0, 0, 0.7, 0, 0, 0.3]
-    table = incidents.build(incidents.place_all(copies), force, "run")[0]
+    table = incidents.build(told(copies), force, "run")[0]
     assert table["label"].tolist() == [2] and table["label_high"].tolist() == [5]
     copies.loc[8, ["decided_by", "label", "confidence"]] = ["person", 3, 1.0]
     copies.loc[8, [f"p{k}" for k in range(6)]] = np.nan
-    row = incidents.build(incidents.place_all(copies), force, "run")[0].iloc[0]
+    row = incidents.build(told(copies), force, "run")[0].iloc[0]
     assert row[["label", "label_low", "label_high", "decided_by"]].tolist() == [3, 3, 3, "person"]
 
 
@@ -285,7 +293,7 @@ def test_weeks_without_incidents_are_zero_rows(force):
 @pytest.mark.parametrize("name", ["force", "threat"])
 def test_no_positive_post_gives_empty_tables(name):
     task = tasks.load(name)
-    table, members = incidents.build(incidents.place_all(SHOTS.iloc[:0]), task, "run")
+    table, members = incidents.build(told(SHOTS.iloc[:0]), task, "run")
     assert table.empty and members.empty and incidents.weekly(table, task).empty
 
 
@@ -294,7 +302,7 @@ def test_the_store_keeps_what_an_incident_is_and_names_no_post_that_is_gone(db_u
     frame = posts(*((f"Whitlock gas at the stairwell, {word}, in Tulsa, OK", "2026-03-01", 4, "")
                     for word in ("coughing", "milk")))
     store.add_posts(frame)
-    store.replace_incidents("force", "d", *incidents.build(incidents.place_all(frame), force, "run"))
+    store.replace_incidents("force", "d", *incidents.build(told(frame), force, "run"))
     row = store.incidents("force", "d").iloc[0]
     assert (row["posts"], row["label_low"], row["label_high"], row["date_precision"]) == (2, 4, 4, "post")
     assert row["first_post"] == date(2026, 3, 1) and len(json.loads(row["representatives"])) == 2
@@ -306,4 +314,4 @@ def test_the_store_keeps_what_an_incident_is_and_names_no_post_that_is_gone(db_u
 
 def test_posts_that_a_person_joined_are_one_incident():
     links = pd.DataFrame({"a": ["0", "1"], "b": ["3", "gone"], "same": [True, True]})
-    assert incidents.merge(incidents.place_all(SHOTS), links).tolist() == [0, 0, 1, 0, 2, 2]
+    assert numbers(SHOTS, links) == [0, 0, 1, 0, 2, 2]
