@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import numpy as np
@@ -244,7 +244,11 @@ class Store:
                 connection.detach()  # closing it then ends its session, and the lock with it
                 if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(work)))):
                     raise refusal
-                yield
+                try:
+                    yield
+                finally:  # the server ends a session some time after it was closed
+                    with suppress(sa.exc.SQLAlchemyError):
+                        connection.scalar(sa.select(sa.func.pg_advisory_unlock(sa.func.hashtext(work))))
             return
         path = self.engine.url.database
         with open(f"{path}.{work}.lock" if path else os.devnull, "w") as file:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import hrf_utils
 from hrf_utils import pipeline, settings
 from hrf_utils.classifier import Classifier
 from hrf_utils.store import Store
@@ -74,6 +75,13 @@ def imports_of(source):
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hrf_utils."):
             found.add(node.module.split(".")[1])
     return found
+
+
+def test_the_package_names_all_its_modules():
+    listed = re.findall(r"\w+", " ".join(line.partition(" : ")[2] or line for line in
+                                         hrf_utils.__doc__.splitlines()[2:]))
+    modules = {path.stem for path in (ROOT / "hrf_utils").glob("*.py")} - {"__init__"}
+    assert sorted(set(listed) - {"A1", "A2", "A4"}) == sorted(modules)
 
 
 @pytest.mark.parametrize("chapter", [*CHAPTERS, "A1_benchmark", "A2_what_helped", "A3_queries", "A4_active_learning"])
