@@ -62,8 +62,8 @@ def _percent(axis: plt.Axes) -> None:
 
 
 def _few_ticks(axis: plt.Axes) -> None:
-    """At most five round numbers along the x axis."""
-    axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    """At most six round numbers along the x axis."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def _band(axis: plt.Axes, x: Sequence, middle: np.ndarray, edges: np.ndarray, color: str, name: str,
@@ -203,9 +203,10 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
         row = table[table["coverage"] == believed].iloc[0]
         axis.plot(believed, row["value"], "o", color=WARN, markersize=8)
         text = f"abstaining below {abstain:.2f}: {believed:.0%} answered, {row['value']:.0%} of them wrong"
-        above = table.loc[table["coverage"] <= believed, "high"].max()
-        axis.annotate(text.replace(": ", ":\n"), (believed, above), (0, 5), textcoords="offset points", color=WARN,
-                      ha="right" if believed > 0.35 else "left", va="bottom")
+        free = np.clip(believed, 0.35, 0.6)  # where the band, high at both ends, leaves room above it
+        axis.annotate(text.replace(": ", ":\n"), (believed, row["value"]), (free, 0.96), color=WARN, ha="center",
+                      va="top", textcoords=axis.get_xaxis_transform(),
+                      arrowprops={"arrowstyle": "-", "color": WARN, "shrinkB": 5})
     axis.set(title="Share wrong, by share of posts answered", ylabel="share wrong",
              xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
     _percent(axis)
@@ -269,7 +270,7 @@ def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None
         _band(axis, table.columns, mean, [table.min(), table.max()], color, way, "o-")
         texts.append(f"{way} {mean[-1]:.3f} with {table.columns[-1]:,} labels")
     axis.hlines(goal, 0, end, color=QUIET, linewidth=1, linestyle="--")
-    lowest = min(table[end].min() for table in scores.values() if end in table)
+    lowest = min(table.loc[:, end / 2:].min().min() for table in scores.values())
     axis.annotate(f"dashed: {of_goal}", (end, lowest), (0, -5), textcoords="offset points", color=QUIET, fontsize=8.5,
                   ha="right", va="top")
     axis.set(title="Macro-F1 on posts set aside, by labels given", xlabel="labels", xlim=(0, end * 1.15))
@@ -345,8 +346,9 @@ def drift(table: pd.DataFrame, task: Task) -> None:
     periods = table[["period", "segment"]].drop_duplicates().sort_values("period", ignore_index=True)
     periods["at"] = periods.index + periods["segment"]
     table = table.merge(periods, on=["period", "segment"])
-    ticks = periods.iloc[np.unique(np.linspace(0, len(periods) - 1, 3).round().astype(int))]
-    form = "%b\n%Y" if periods["period"].dt.is_month_start.all() else "%d %b\n%Y"
+    ticks = periods.iloc[[0, -1]].drop_duplicates()
+    names = ticks["period"].dt.strftime("%b" if periods["period"].dt.is_month_start.all() else "%d %b")
+    years = ("\n" + ticks["period"].dt.strftime("%Y")).where(ticks["period"].dt.year.diff() != 0, "")
     charts = {str(label.number): (label.name, label.color) for label in task.labels}
     charts["accuracy"] = ("Accuracy, estimated", ACCENT)
     top = 1.05 * table.loc[table["measure"] != "accuracy", "high"].max()
@@ -357,7 +359,7 @@ def drift(table: pd.DataFrame, task: Task) -> None:
         axis.set_title(name, color=color, fontsize=9.5)
         axis.set(ylim=(0, 1.02 if measure == "accuracy" else top), xlim=(-0.6, periods["at"].max() + 0.6))
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_xticks(ticks["at"], ticks["period"].dt.strftime(form))
+        axis.set_xticks(ticks["at"], names + years)
         axis.grid(axis="x", visible=False)
     for axis in axes[len(charts):]:
         axis.set_visible(False)
