@@ -1,4 +1,5 @@
-"""How far people agree on labels: alpha, who differs from whom, what to decide again, which labels to doubt."""
+"""How far people agree on labels, and the model with them: alpha, who differs from whom, what to decide again, which
+labels to doubt."""
 
 import warnings
 from itertools import combinations
@@ -99,6 +100,35 @@ def confusion(given: pd.DataFrame, task: Task) -> np.ndarray:
     """How often two readings of a post were the labels a and b; symmetric, shape (labels, labels)."""
     counts = _counts(given, _POST, len(task.labels))
     return counts.T @ counts - np.diag(counts.sum(axis=0))
+
+
+def second_reader(given: pd.DataFrame, answers: pd.DataFrame, draws: int = 1000) -> dict[str, object]:
+    """How often two people label a post alike, and how often the model and one of them do, on the same posts.
+
+    Parameters
+    ----------
+    given : one row a label, from `readings`
+    answers : ``dataset``, ``id``, ``cluster`` (what intervals draw as one piece) and ``predicted``, the model's label,
+        of posts that it did not learn from
+
+    Returns
+    -------
+    dict of ``posts`` (those that several people labelled), and intervals of the share alike: ``people``, ``model``, and
+    ``difference``, the model's minus people's. A post counts once, however many labelled it. The intervals are None
+    where there is no such post.
+    """
+    both = answers.merge(given[[*_POST, "label"]], on=_POST)
+    both["alike"] = both.groupby([*_POST, "label"])["label"].transform("size") - 1
+    both["others"] = both.groupby(_POST)["label"].transform("size") - 1
+    both = both[both["others"] > 0]
+    if both.empty:
+        return {"posts": 0, "people": None, "model": None, "difference": None}
+    both["people"], both["model"] = both["alike"] / both["others"], (both["label"] == both["predicted"]).astype(float)
+    by_post = both.groupby(_POST).agg({"cluster": "first", "people": "mean", "model": "mean"})
+    weights = resamples(by_post["cluster"].to_numpy(), draws)
+    apart = weights @ (by_post["model"] - by_post["people"]).to_numpy() / weights.sum(axis=1)
+    return {"posts": len(by_post), "people": share(by_post["people"], weights),
+            "model": share(by_post["model"], weights), "difference": interval(apart)}
 
 
 def to_adjudicate(labels: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from hrf_utils.tasks import Task
 LEAST = 30
 """Posts that a period needs to be shown."""
 
+
 def periods(posts: pd.DataFrame, predictions: pd.DataFrame, clusters: np.ndarray, task: Task,
             draws: int = 500) -> pd.DataFrame:
     """Predicted label shares and estimated accuracy by day, week or month.

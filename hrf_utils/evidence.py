@@ -1,4 +1,7 @@
-"""What the performance chapter shows: charts of how good the model is, how sure, and where it fails."""
+"""Charts of evidence: how good the model is, how sure, and where it fails (chapter 4), and what the annexes measure.
+
+Each has one message, draws 95% intervals unless it says otherwise, and carries its message as alternative text.
+"""
 
 import html
 from collections.abc import Sequence
@@ -14,6 +17,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from hrf_utils.evaluation import positive_chance
 from hrf_utils.figures import ACCENT, QUIET, WARN, canvas, label_of, show
 from hrf_utils.tasks import Task
+
+BASELINES = {"majority": "most frequent label", "keyword_rule": "keyword rule", "tfidf_svm": "TF-IDF + linear SVM"}
+"""How the baselines of `evaluation.baselines` are written."""
 
 
 def confusion(matrix: list[list[int]], names: list[str], title: str) -> None:
@@ -39,7 +45,8 @@ def _dots(axis: plt.Axes, y: float, cell: dict, color: str, text: str = "") -> N
     """A value with its interval on a line of its own, and a text above it."""
     axis.plot([cell["low"], cell["high"]], [y, y], color=color, linewidth=2.2, alpha=0.55, solid_capstyle="round")
     axis.plot(cell["value"], y, "o", color=color, markersize=6.5)
-    axis.annotate(text, (cell["value"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8.5)
+    axis.annotate(text, (cell["value"], y), (0, 7), textcoords="offset points", ha="center", fontsize=8.5,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
 
 
 def _lines(axis: plt.Axes, names: Sequence[str]) -> None:
@@ -54,10 +61,15 @@ def _percent(axis: plt.Axes) -> None:
         side.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
-def _band(axis: plt.Axes, x: Sequence, middle: np.ndarray, runs: np.ndarray, color: str, name: str,
+def _few_ticks(axis: plt.Axes) -> None:
+    """At most six round numbers along the x axis."""
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def _band(axis: plt.Axes, x: Sequence, middle: np.ndarray, edges: np.ndarray, color: str, name: str,
           style: str = "-") -> None:
-    """A line with the middle 95% of `runs`, shape (runs, moments), around it and its name behind it."""
-    axis.fill_between(x, *np.quantile(runs, [0.025, 0.975], axis=0), color=color, alpha=0.2, linewidth=0)
+    """A line with a band between the two rows of `edges`, shape (2, moments), and its name behind it."""
+    axis.fill_between(x, *edges, color=color, alpha=0.2, linewidth=0)
     axis.plot(x, middle, style, color=color, linewidth=2, markersize=3.5)
     axis.annotate(name, (x[-1], middle[-1]), (7, 0), textcoords="offset points", va="center", color=color,
                   fontweight="bold")
@@ -89,10 +101,8 @@ def scores_by_label(metrics: dict, task: Task) -> None:
 
 def against_baselines(metrics: dict) -> None:
     """Accuracy and macro-F1 of the model and the baselines, with intervals."""
-    names = {"majority": "most frequent label", "keyword_rule": "keyword rule",
-             "tfidf_svm": "TF-IDF + linear SVM"}
     figure, axes = canvas(7.6, 2.4, 2)
-    rows = {"this model": metrics} | {names[k]: v for k, v in metrics["baselines"].items()}
+    rows = {"this model": metrics} | {BASELINES[k]: v for k, v in metrics["baselines"].items()}
     for axis, metric, title in zip(axes, ("accuracy", "macro_f1"), ("Accuracy", "Macro-F1"), strict=True):
         for y, (name, row) in enumerate(rows.items()):
             _dots(axis, y, row[metric], ACCENT if name == "this model" else QUIET, f"{row[metric]['value']:.2f}")
@@ -150,7 +160,7 @@ def trade_off(rows: pd.DataFrame, chance: np.ndarray, points: dict[str, float], 
 
 
 def calibration(table: pd.DataFrame, metrics: dict) -> None:
-    """How often the model is right at each confidence, with intervals; from `evaluation.reliability`."""
+    """How often the model is right at each confidence, with intervals; from `confidence.reliability`."""
     low = min(table["confidence"].min(), table["low"].min()) - 0.05
     figure, (axis,) = canvas(4.6, 3.9)
     axis.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1)
@@ -175,7 +185,7 @@ def optimism(scores: dict[str, dict]) -> None:
         axis.set_yticks([0, 1], names.values() if axis is axes[0] else ["", ""])
         axis.set(title=title, ylim=(1.5, -0.7))
         axis.margins(x=0.25)
-        axis.xaxis.set_major_locator(MaxNLocator(4))
+        _few_ticks(axis)
     texts = [f"{title} {scores['random'][metric]['value']:.3f} with rows dealt at random, "
              f"{scores['grouped'][metric]['value']:.3f} with related rows kept together; difference "
              f"{_said(scores['gap'][metric], '.3f')}" for metric, title in (first, ("macro_f1", "Macro-F1"))]
@@ -193,8 +203,11 @@ def risk_coverage(table: pd.DataFrame, abstain: float) -> None:
         row = table[table["coverage"] == believed].iloc[0]
         axis.plot(believed, row["value"], "o", color=WARN, markersize=8)
         text = f"abstaining below {abstain:.2f}: {believed:.0%} answered, {row['value']:.0%} of them wrong"
-        axis.annotate(text, (0.03, 0.9), xycoords="axes fraction", color=WARN, va="top")
-    axis.set(title="The fewer posts are answered, the fewer answers are wrong", ylabel="share wrong",
+        free = np.clip(believed, 0.35, 0.6)  # where the band, high at both ends, leaves room above it
+        axis.annotate(text.replace(": ", ":\n"), (believed, row["value"]), (free, 0.96), color=WARN, ha="center",
+                      va="top", textcoords=axis.get_xaxis_transform(),
+                      arrowprops={"arrowstyle": "-", "color": WARN, "shrinkB": 5})
+    axis.set(title="Share wrong, by share of posts answered", ylabel="share wrong",
              xlabel="share of posts answered, the surest first", ylim=(0, None), xlim=(0, 1.01))
     _percent(axis)
     last = table.iloc[-1]
@@ -210,7 +223,7 @@ def behaviour(table: pd.DataFrame) -> None:
 def yields(table: pd.DataFrame) -> None:
     """Share of relevant posts among those that each phrase found, the best on top; from `policies.yields`."""
     _shares(table[table["posts"] > 0].sort_values("value", ascending=False), "hits", "posts",
-            "Posts that are what was looked for, by phrase")
+            "Share of relevant posts, by phrase")
 
 
 def _shares(table: pd.DataFrame, part: str, whole: str, title: str) -> None:
@@ -238,44 +251,52 @@ def race(shares: dict[str, np.ndarray], posts: np.ndarray) -> None:
     figure, (axis,) = canvas(7.6, 3.2)
     texts = []
     for (name, runs), color in zip(shares.items(), (QUIET, ACCENT), strict=True):
-        low, middle, high = np.quantile(runs[:, -1], [0.025, 0.5, 0.975])
-        _band(axis, posts, np.median(runs, axis=0), runs, color, name)
-        texts.append(f"{name} {middle:.0%} ({low:.0%} to {high:.0%})")
+        low, middle, high = np.quantile(runs, [0.025, 0.5, 0.975], axis=0)
+        _band(axis, posts, middle, [low, high], color, name)
+        texts.append(f"{name} {middle[-1]:.0%} ({low[-1]:.0%} to {high[-1]:.0%})")
     axis.axhline(1, color=QUIET, linewidth=1, linestyle="--")
-    axis.set(title="Found, against always taking the best phrase", xlabel="posts read", ylim=(0, 1.08),
-             xlim=(0, posts[-1] * 1.12))
+    axis.set(title="Found, against always taking the best phrase", xlabel="posts read",
+             ylabel="share of what the best finds", ylim=(0, 1.08), xlim=(0, posts[-1] * 1.12))
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     show(figure, f"After {posts[-1]:,} posts, median and middle 95% of {len(runs)} simulations: {'; '.join(texts)}.")
 
 
 def learning(scores: dict[str, pd.DataFrame], goal: float, of_goal: str) -> None:
-    """Macro-F1 by labels, mean and middle 95% of replays; from `active.curves`, the way with the colour last."""
+    """Macro-F1 by labels, mean and range of replays; from `active.curves`, the way with the colour last."""
     figure, (axis,) = canvas(7.6, 3.4)
     texts, end = [], max(table.columns.max() for table in scores.values())
     for (way, table), color in zip(scores.items(), (QUIET, ACCENT), strict=True):
         mean = table.mean().to_numpy()
-        _band(axis, table.columns, mean, table, color, way, "o-")
+        _band(axis, table.columns, mean, [table.min(), table.max()], color, way, "o-")
         texts.append(f"{way} {mean[-1]:.3f} with {table.columns[-1]:,} labels")
     axis.hlines(goal, 0, end, color=QUIET, linewidth=1, linestyle="--")
-    axis.annotate(of_goal, (0, goal), (4, 4), textcoords="offset points", xycoords=("axes fraction", "data"),
-                  color=QUIET, fontsize=8.5)
+    lowest = min(table.loc[:, end / 2:].min().min() for table in scores.values())
+    axis.annotate(f"dashed: {of_goal}", (end, lowest), (0, -5), textcoords="offset points", color=QUIET, fontsize=8.5,
+                  ha="right", va="top")
     axis.set(title="Macro-F1 on posts set aside, by labels given", xlabel="labels", xlim=(0, end * 1.15))
-    show(figure, f"Mean macro-F1 of {len(table)} replays, with the middle 95%: {'; '.join(texts)}.")
+    show(figure, f"Mean macro-F1 of {len(table)} replays, with their range: {'; '.join(texts)}.")
 
 
-def slices(table: pd.DataFrame, title: str = "Accuracy against all other posts") -> None:
-    """Difference in accuracy between a part of the test and the rest; from `evaluation.slices`."""
-    if table.empty:
-        return
-    figure, (axis,) = canvas(7.6, 0.9 + 0.32 * len(table))
-    axis.axvline(0, color=QUIET, linewidth=1, linestyle="--")
-    for y, (_, row) in enumerate(table.iterrows()):
-        apart = row["high"] < 0 or row["low"] > 0
-        _dots(axis, y, row, ACCENT if apart else QUIET)
-    _lines(axis, [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
-    axis.set(title=title, xlabel="difference (blue: the interval leaves out 0)")
-    show(figure, f"{title}, difference, worst first: " + "; ".join(
-        f"{name} {_said(row, '+.2f')}" for name, row in table.iterrows()) + ".")
+def slices(table: pd.DataFrame, sizes: pd.Series, title: str = "Accuracy against all other posts") -> None:
+    """Difference in accuracy between a part of the test and the rest, and which parts were left out.
+
+    Parameters
+    ----------
+    table : from `evaluation.slices`
+    sizes : posts in each slice, shown or not
+    """
+    if len(table):
+        figure, (axis,) = canvas(7.6, 0.9 + 0.32 * len(table))
+        axis.axvline(0, color=QUIET, linewidth=1, linestyle="--")
+        apart = (table["high"] < 0) | (table["low"] > 0)
+        for y, (name, row) in enumerate(table.iterrows()):
+            _dots(axis, y, row, ACCENT if apart[name] else QUIET)
+        _lines(axis, [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
+        axis.set(title=title, xlabel="difference (blue: the interval leaves out 0)" if apart.any() else "difference")
+        show(figure, f"{title}, difference, worst first: " + "; ".join(
+            f"{name} {_said(row, '+.2f')}" for name, row in table.iterrows()) + ".")
+    if few := [f"{name} (n = {n:,})" for name, n in sizes.drop(table.index).items()]:
+        print(f"Not shown, for too few posts inside or outside: {'; '.join(few)}.")
 
 
 def words(explained: list[pd.DataFrame], heads: list[str]) -> None:
@@ -310,39 +331,39 @@ def variants(table: pd.DataFrame, default: str) -> None:
             texts.append(f"{name}, {measure} {_said(cell, '+.3f')}")
         axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
         axis.set(title=f"Change in {measure}", ylim=(len(names) - 0.5, -0.5))
-        axis.xaxis.set_major_locator(MaxNLocator(4))
+        _few_ticks(axis)
         axis.grid(axis="y", visible=False)
     show(figure, "Change against the default recipe, with 95% intervals: " + "; ".join(texts) + ".")
 
 
 def drift(table: pd.DataFrame, task: Task) -> None:
-    """Predicted label shares and estimated accuracy by period; a gap in collection is a gap in the line."""
+    """Share of each predicted label and estimated accuracy by period, a chart each; from `drift.periods`.
+
+    The labels share one scale. A gap in collection is a gap in the line.
+    """
     if table.empty:
         return
-    figure, (left, right) = canvas(7.6, 3.4, 2)
     periods = table[["period", "segment"]].drop_duplicates().sort_values("period", ignore_index=True)
     periods["at"] = periods.index + periods["segment"]
     table = table.merge(periods, on=["period", "segment"])
-    middle, step = (len(task.labels) - 1) / 2, 0.6 / len(task.labels)
-    for label in task.labels:  # side by side, so that no interval covers another
-        rows = table[table["measure"] == str(label.number)]
-        _segments(left, rows.assign(at=rows["at"] + (label.number - middle) * step), label.color)
-    shares = table[table["measure"] != "accuracy"]
-    ends = shares[shares["at"] == shares["at"].max()].sort_values("value")
-    heights = _spread(ends["value"].to_numpy(), 0.075 * max(0.2, shares["high"].max()))
-    for (_, row), height in zip(ends.iterrows(), heights, strict=True):
-        left.annotate(row["measure"], (1.01, height), xycoords=("axes fraction", "data"), va="center",
-                      color=task.colors[int(row["measure"])], fontweight="bold")
-    left.set(title="Share of each predicted label", ylim=(0, None))
-    estimate = table[table["measure"] == "accuracy"]
-    _segments(right, estimate, ACCENT)
-    right.set(title="Accuracy, estimated without labels", ylim=(0, 1.02))
-    shown = periods.iloc[::-(-len(periods) // 6)]
-    for axis in (left, right):
+    ticks = periods.iloc[[0, -1]].drop_duplicates()
+    names = ticks["period"].dt.strftime("%b" if periods["period"].dt.is_month_start.all() else "%d %b")
+    years = ("\n" + ticks["period"].dt.strftime("%Y")).where(ticks["period"].dt.year.diff() != 0, "")
+    charts = {str(label.number): (label.name, label.color) for label in task.labels}
+    charts["accuracy"] = ("Accuracy, estimated", ACCENT)
+    top = 1.05 * table.loc[table["measure"] != "accuracy", "high"].max()
+    columns = min(4, len(charts))
+    figure, axes = canvas(7.6, 2.1 * -(-len(charts) // columns), columns, -(-len(charts) // columns))
+    for axis, (measure, (name, color)) in zip(axes, charts.items(), strict=False):
+        _segments(axis, table[table["measure"] == measure], color)
+        axis.set_title(name, color=color, fontsize=9.5)
+        axis.set(ylim=(0, 1.02 if measure == "accuracy" else top), xlim=(-0.6, periods["at"].max() + 0.6))
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set_xticks(shown["at"], shown["period"].dt.strftime("%d %b\n%Y"))
-        axis.set_xlim(-0.6, periods["at"].max() + 0.6)
+        axis.set_xticks(ticks["at"], names + years)
         axis.grid(axis="x", visible=False)
+    for axis in axes[len(charts):]:
+        axis.set_visible(False)
+    estimate = table[table["measure"] == "accuracy"]
     show(figure, f"Predicted label shares over {len(estimate)} periods with {estimate['n'].sum():,} posts, and an "
                  f"estimate of accuracy between {estimate['value'].min():.0%} and {estimate['value'].max():.0%}.")
 
@@ -351,14 +372,6 @@ def _segments(axis: plt.Axes, rows: pd.DataFrame, color: str) -> None:
     for _, part in rows.groupby("segment"):
         axis.errorbar(part["at"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
                       fmt="o-", color=color, markersize=4, linewidth=1.5, elinewidth=1.2, alpha=0.9)
-
-
-def _spread(values: np.ndarray, least: float) -> np.ndarray:
-    """Rising values moved up so that neighbours are at least `least` apart."""
-    placed = values.astype(float).copy()
-    for row in range(1, len(placed)):
-        placed[row] = max(placed[row], placed[row - 1] + least)
-    return placed
 
 
 def ratios(table: pd.DataFrame, title: str) -> None:

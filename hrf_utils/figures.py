@@ -25,14 +25,13 @@ _STYLE = {"axes.edgecolor": "#c9d1da", "axes.labelcolor": INK, "text.color": INK
           "grid.color": "#e6eaef", "figure.facecolor": "white", "savefig.facecolor": "white"}
 
 
-def canvas(width: float, height: float, columns: int = 1) -> tuple[Figure, list]:
-    """A figure in the house style, in inches, and its axes side by side."""
+def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list]:
+    """A figure in the house style, in inches, and its axes, row by row."""
     sns.set_theme(style="whitegrid", rc=_STYLE)
-    figure, axes = plt.subplots(1, columns, figsize=(width, height), squeeze=False,
-                                layout="constrained")
-    for axis in axes[0]:
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+    for axis in axes.flat:
         sns.despine(ax=axis, left=True, bottom=True)
-    return figure, list(axes[0])
+    return figure, list(axes.flat)
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -60,10 +60,16 @@ def wilson(hits: int, n: int) -> dict[str, float]:
 
 
 def show(cell: dict | None, percent: bool = False) -> str:
-    """An interval as a reader wants it: ``0.81 (0.79 to 0.84)``."""
+    """An interval as a reader wants it: ``0.810 (0.790 to 0.840)``.
+
+    In percent, one that lies close to all or to nothing has a decimal, and ``over 99.9%`` is all of it.
+    """
     if cell is None or cell["value"] is None or not np.isfinite(cell["value"]):
         return "–"
-    form = "{:.0%}" if percent else "{:.3f}"
+    if percent and 0.999 < cell["low"] < 1:
+        return "over 99.9%"
+    close = 0.99 < cell["low"] < 1 or 0 < cell["high"] < 0.01
+    form = "{:.3f}" if not percent else "{:.1%}" if close else "{:.0%}"
     value, low, high = (form.format(cell[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 

@@ -62,6 +62,18 @@ def test_pairs_of_labelers_and_what_they_confuse(three, force):
     assert matrix[2, 3] == 2 * threes
 
 
+def test_the_model_is_held_against_people_on_the_posts_that_several_labelled():
+    labels = given({"ann": {"1": 0, "2": 1, "3": 2, "9": 5}, "bob": {"1": 0, "2": 3, "9": 5}, "cy": {"2": 3}})
+    answers = pd.DataFrame({"dataset": "d", "id": ["1", "2", "3"], "cluster": [0, 1, 2], "predicted": [4, 3, 2]})
+    got = agreement.second_reader(labels, answers, 50)
+    assert got["posts"] == 2  # 3 has one label, and 9 is no answered post
+    assert got["people"]["value"] == pytest.approx((1 + 1 / 3) / 2)
+    assert got["model"]["value"] == pytest.approx((0 + 2 / 3) / 2)
+    assert got["difference"]["value"] == pytest.approx(-1 / 3)
+    alone = agreement.second_reader(labels, answers.tail(1))
+    assert alone == {"posts": 0, "people": None, "model": None, "difference": None}
+
+
 def test_a_decision_ends_a_disagreement_and_is_logged(db_url, force):
     store = Store.open(db_url)
     posts = pd.DataFrame({"dataset": "d", "id": ["1", "2", "3"], "text": ["one", "two", "three"]})

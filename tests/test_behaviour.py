@@ -51,9 +51,9 @@ def test_a_bad_case_is_named(force, tmp_path, monkeypatch, expected):
 def test_slices_find_what_they_name():
     got = behaviour.slices(pd.Series(["I saw it", "Police said on #Tuesday https://t.co/x", "x" * 300, "a Somali man"]))
     assert got["told by a witness (I, me, we, us)"].tolist() == [True, False, False, False]
-    assert got["a hashtag"].tolist() == [False, True, False, False]
+    assert got["with a hashtag"].tolist() == [False, True, False, False]
     assert got["over 250 characters"].tolist() == [False, False, True, False]
-    assert got["an ethnicity or religion"].tolist() == [False, False, False, True]
+    assert got["naming an ethnicity or religion"].tolist() == [False, False, False, True]
 
 
 def test_occlusion_finds_the_word_that_decides():
