@@ -122,7 +122,8 @@ def run(chapter: str, out: Path) -> None:
     notebook["metadata"]["hrf"] = {
         "run at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "took": f"{time.monotonic() - started:.0f} s", "commit": _commit(),
-        "parameters": ", ".join(f"{name}={value}" for name, value in values.items() if value != "")}
+        "parameters": ", ".join(f"{name}={Path(value).name if str(value).startswith('/') else value}"
+                                for name, value in values.items() if value != "")}
     temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
     stamp(settings.data_path("stamps", settings.get("TASK"), "posts").parent)
     temporary.replace(out)
