@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from hrf_utils import files
 from hrf_utils.gazetteer import CODES, gazetteer, key
-from hrf_utils.intervals import show, wilson
+from hrf_utils.intervals import interval, show, wilson
 from hrf_utils.places import locate
 from hrf_utils.settings import InputError
 from hrf_utils.text import clean
@@ -25,8 +25,8 @@ ASSUMPTIONS = {
     "independent": "Being in one list makes it no likelier to be in the other. Loud incidents are in both and quiet "
                    "ones in none, which makes the estimate too low.",
     "alike": "All incidents of a list are as easy to find. They are not, and that makes the estimate too low.",
-    "matched": "Pairs are told rightly. A pair that is missed, or an incident of ours that did not happen or was "
-               "counted twice, makes the estimate too high; a pair by chance makes it too low."}
+    "matched": "Pairs are told rightly, once those that chance gives are taken out. A pair that is missed, or an "
+               "incident of ours that did not happen or was counted twice, makes the estimate too high."}
 
 
 def read(path: Path | str) -> pd.DataFrame:
@@ -72,10 +72,11 @@ def _state(name: str) -> str:
 
 
 def of_ours(incidents: pd.DataFrame, members: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
-    """Our incidents that are not abroad, in the form of `read`; one without a place takes that of the known incident
-    that links a post of it, or is left out."""
+    """Our incidents that are not abroad, in the form of `read`; one that tells no place takes that of the known
+    incident that links a post of it, or is left out."""
     posts = members.groupby("incident_id")["id"].agg(frozenset)
     frame = incidents[incidents["country"].isin(["US", ""])]
+    frame = frame.assign(**frame[["city", "state"]].where(frame["lat"].notna(), ""))
     ours = pd.DataFrame({
         "id": frame["incident_id"], "date": pd.to_datetime(frame["incident_date"]), "city": frame["city"],
         "state": frame["state"], "posts": frame["incident_id"].map(posts)}).reset_index(drop=True)
@@ -134,27 +135,54 @@ def chapman(first: int, second: int, both: int) -> dict[str, float]:
     return {"value": total, "low": seen + unseen / spread, "high": seen + unseen * spread}
 
 
-def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame) -> float:
-    """Mean number of pairs by place and date when the dates of our incidents without a link are shuffled."""
-    linked, generator = pairs[pairs["by"] == "link"], np.random.default_rng(0)
+def by_chance(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame, draws: int = 50) -> pd.DataFrame:
+    """Pairs by place and date when the dates of our incidents without a link are shuffled; a row a draw, by state."""
+    linked, states, generator = pairs[pairs["by"] == "link"], known["state"].unique(), np.random.default_rng(0)
     known, ours = known.drop(linked["known"]), ours.drop(linked["ours"])
-    return float(np.mean([len(match(known, ours.assign(date=generator.permutation(ours["date"].to_numpy()))))
-                          for _ in range(20)]))
+    shuffled = (ours.assign(date=generator.permutation(ours["date"].to_numpy())) for _ in range(draws))
+    found = [known.loc[match(known, one)["known"], "state"].value_counts() for one in shuffled]
+    return pd.DataFrame(found, columns=states).fillna(0).reset_index(drop=True)
+
+
+def beyond_chance(known: int, ours: int, linked: np.ndarray, near: np.ndarray, false: np.ndarray) -> np.ndarray:
+    """How many incidents are truly in both lists, of which `linked` share a post, which is no chance.
+
+    `near` pair by place and date alone, `false` do so among shuffled dates. Where t truly pair, chance is left with
+    the rest of both lists: near = t + false (1 - t / m) (1 - t / n), m and n being what of the lists has no link. That
+    is the correction of Abbott ("A method of computing the effectiveness of an insecticide", 1925) for either list.
+    """
+    m, n, false = np.maximum(known - linked, 1), np.maximum(ours - linked, 1), np.minimum(false, near)
+    square, slope = false / (m * n), np.maximum(1 - false / m - false / n, 1e-9)
+    over = near - false
+    return linked + np.minimum(2 * over / (slope + np.sqrt(slope**2 + 4 * square * over)), near)
+
+
+def _sizes(known: pd.DataFrame, ours: pd.DataFrame, pairs: pd.DataFrame, chance: np.ndarray) -> dict:
+    """Sizes of two lists, how many are in ``both`` beyond chance, the ``recall`` that makes, and an estimate of ``all``
+    if they are enough: its interval allows for what chance may have given, too."""
+    n, linked, generator = len(known), int((pairs["by"] == "link").sum()), np.random.default_rng(0)
+    near = len(pairs) - linked
+    low, high = np.quantile(chance, [0.025, 0.975])
+    both = beyond_chance(n, len(ours), linked, near, np.array([chance.mean(), low, high]))
+    drawn = generator.multinomial(n, np.array([linked, near, n - linked - near]) / max(n, 1), 1000)
+    again = beyond_chance(n, len(ours), drawn[:, 0], drawn[:, 1], generator.choice(chance, 1000))
+    value, most, fewest = (chapman(n, len(ours), round(number)) for number in both)
+    return {"known": n, "ours": len(ours), "both": both[0], "recall": interval(np.r_[both[0], again] / max(n, 1)),
+            "all": value | {"low": most["low"], "high": fewest["high"]} if both[0] >= LEAST_BOTH else None}
 
 
 def compare(known: pd.DataFrame, ours: pd.DataFrame, days: pd.Series) -> dict:
-    """Recall of known incidents and an estimate of all, overall and for each state with enough in both lists."""
+    """Recall of known incidents and an estimate of all, overall and for each state with enough in both lists; pairs
+    that chance alone gives do not count."""
     known, ours = overlap(known, ours, days)
     pairs = match(known, ours)
-    states = {}
-    for state, both in known.loc[pairs["known"], "state"].value_counts().items():
-        if both >= LEAST_BOTH:
-            sizes = {"known": int((known["state"] == state).sum()), "ours": int((ours["state"] == state).sum())}
-            states[state] = sizes | {"both": int(both), "all": chapman(*sizes.values(), int(both))}
-    whole = chapman(len(known), len(ours), len(pairs)) if len(pairs) >= LEAST_BOTH else None
-    return {"known": len(known), "ours": len(ours), "both": len(pairs), "by": pairs["by"].value_counts().to_dict(),
-            "by_chance": by_chance(known, ours, pairs), "recall": wilson(len(pairs), len(known)), "all": whole,
-            "states": states}
+    chance, where = by_chance(known, ours, pairs), known.loc[pairs["known"], "state"].to_numpy()
+    states = {state: _sizes(known[known["state"] == state], ours[ours["state"] == state], pairs[where == state],
+                            chance[state].to_numpy()) for state in sorted(set(where))}
+    whole = chance.sum(axis=1).to_numpy()
+    return _sizes(known, ours, pairs, whole) | {
+        "by": pairs["by"].value_counts().to_dict(), "by_chance": whole.mean(),
+        "states": {state: row for state, row in states.items() if row["all"]}}
 
 
 def sentence(compared: dict) -> str:
@@ -162,10 +190,11 @@ def sentence(compared: dict) -> str:
     if not compared["known"]:
         return "No incident of the list falls on a day on which posts were collected."
     linked, whole = compared["by"].get("link", 0), compared["all"]
-    text = (f"Of {compared['known']:,} incidents of the list on the days that posts were collected, "
-            f"{compared['both']:,} are among ours: {show(compared['recall'], percent=True)}. {linked:,} of them share "
-            f"a post with ours; {compared['both'] - linked:,} only place and date, of which chance alone would give "
-            f"about {compared['by_chance']:.0f}.")
+    near = sum(compared["by"].values()) - linked
+    text = (f"Of {compared['known']:,} incidents of the list on the days that posts were collected, {linked:,} share a "
+            f"post with ours, which cannot be chance. {near:,} more agree in place and date only; chance alone would "
+            f"give about {compared['by_chance']:.0f}. Corrected for chance, "
+            f"{show(compared['recall'], percent=True)} of the list are among ours.")
     return text if not whole else text + (
         f" Had the two found incidents independently of each other, there would be about {whole['value']:,.0f} in all "
         f"({whole['low']:,.0f} to {whole['high']:,.0f}); posts that were collected from that list, or incidents loud "

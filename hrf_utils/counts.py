@@ -31,7 +31,9 @@ _ASSUMES = {
              "the draw was random and the person right; it asks nothing of the model.",
     "test": "Corrected with the model's errors on {n:,} test posts, until {least} posts of the random audit are "
             "labelled. This assumes that a post of a given kind is misread as often here as in the test, and that "
-            "only the shares of the kinds differ; on posts of another time, place or language that may not hold."}
+            "only the shares of the kinds differ; on posts of another time, place or language that may not hold.",
+    "": "No corrected count: these posts are unlike the test; label {least} posts of the random audit. The model found "
+        "{strained} less often than its errors on {n:,} test posts alone would give."}
 
 
 class Correction(NamedTuple):
@@ -39,7 +41,8 @@ class Correction(NamedTuple):
 
     `factors` of the same shape are what a count of the model's is multiplied with; `method` is ``audit`` or ``test``,
     `n` the rows of that sample, and `assumes` says in words what the correction rests on. `strained` names the labels
-    that the model found less often than its errors in the test alone would give: there the assumption fails.
+    that the model found less often than its errors in the test alone would give: there the assumption fails, and
+    `posts` and `factors` are no numbers.
     """
 
     posts: np.ndarray
@@ -139,9 +142,8 @@ def correct(decided: pd.DataFrame, test: pd.DataFrame, here: pd.DataFrame, task:
     """
     k, audit = len(task.labels), here[here["audit"]]
     method = "audit" if len(audit) >= LEAST_AUDIT else "test"
-    by_model = decided[decided["decided_by"] == "model"]
-    said = by_model["label"]
-    exact = decided[decided["decided_by"] == "person"]
+    predicted = decided["decided_by"] == "predicted"
+    said, exact = decided.loc[predicted, "label"], decided[~predicted]
     if method == "audit":
         said = pd.concat([said, here["predicted"]])
         exact = exact[~exact["id"].isin(here["id"])]
@@ -149,26 +151,30 @@ def correct(decided: pd.DataFrame, test: pd.DataFrame, here: pd.DataFrame, task:
     counted = np.bincount(said, minlength=k)
     posts = estimate(*(sample[name].to_numpy(int) for name in ("label", "predicted", "group")), counted)
     factors = np.where(counted > 0, posts / np.maximum(counted, 1), 1.0)
-    assumes = _ASSUMES[method].format(n=len(sample), least=LEAST_AUDIT)
     gone = (factors[0] < _VANISHED) & (counted >= 4 * LEAST_CELL) & (method == "test")
     strained = tuple(np.array(task.names)[gone].tolist())
-    return Correction(posts + np.bincount(exact["label"], minlength=k), factors, method, len(sample), assumes, strained)
+    assumes = _ASSUMES["" if strained else method].format(n=len(sample), least=LEAST_AUDIT,
+                                                          strained=" and ".join(strained))
+    posts += np.bincount(exact["label"], minlength=k)
+    known = np.nan if strained else 1.0
+    return Correction(posts * known, factors * known, method, len(sample), assumes, strained)
 
 
 def _incidents(incidents: pd.DataFrame, correction: Correction, again: bool = True) -> np.ndarray:
-    """Replicates of how many of these incidents there truly are by label: those that a person decided, and the others
-    times how much the model over- or undercounts their label. With `again` they are also drawn anew (Poisson)."""
-    k, by_model = correction.factors.shape[1], incidents["decided_by"] == "model"
-    parts = [np.bincount(incidents.loc[which, "label"].astype(int), minlength=k) for which in (~by_model, by_model)]
+    """Replicates of how many of these incidents there truly are by label: those that a label decided, and the others
+    times how much the model over- or undercounts their label. With `again` they are also drawn anew (Poisson), and
+    stay as they were counted where there is no correction."""
+    k, predicted = correction.factors.shape[1], incidents["decided_by"] == "predicted"
+    parts = [np.bincount(incidents.loc[which, "label"].astype(int), minlength=k) for which in (~predicted, predicted)]
     sure, guessed = (np.tile(part, (len(correction.factors), 1)).astype(float) for part in parts)
     if again:
         generator = np.random.default_rng(2)
         sure[1:], guessed[1:] = generator.poisson(sure[1:]), generator.poisson(guessed[1:])
-    return sure + guessed * correction.factors
+    return sure + guessed * (np.nan_to_num(correction.factors, nan=1.0) if again else correction.factors)
 
 
 def by_label(decided: pd.DataFrame, incidents: pd.DataFrame, correction: Correction, task: Task) -> pd.DataFrame:
-    """Posts and incidents by label, and of all positive labels (``all``), as counted and as corrected.
+    """Posts and incidents by label, and of all positive labels (``all``), as counted and as corrected, if they can be.
 
     Columns ``posts``, ``value``, ``low``, ``high``; ``incidents``, ``incidents_value`` … for positive labels only. An
     incident is taken to be missed or made up as often as a post of its label.
@@ -187,8 +193,9 @@ def by_label(decided: pd.DataFrame, incidents: pd.DataFrame, correction: Correct
 def by_cell(incidents: pd.DataFrame, cells: pd.Series, correction: Correction) -> pd.DataFrame:
     """Incidents in each cell (a month, a state), most first: as counted, and ``value``, ``low``, ``high`` as corrected.
 
-    The model is taken to err alike in all cells. The interval holds chance as well: what another such time would bring
-    (Poisson), so that cells can be compared. Cells of fewer than `LEAST_CELL` become one named "other".
+    Where there is no correction, ``value`` is the count. The model is taken to err alike in all cells. The interval
+    holds chance as well, what another such time would bring (Poisson), so that cells can be compared. Cells of fewer
+    than `LEAST_CELL` become one named "other".
     """
     size = cells.map(cells.value_counts())
     table = {name: {"incidents": len(rows), **interval(_incidents(rows, correction).sum(axis=1))}
@@ -204,7 +211,7 @@ def census() -> pd.DataFrame:
 
 
 def rates(states: pd.DataFrame) -> pd.DataFrame:
-    """Corrected incidents per million people of the states in a table of `by_cell`, highest first, told apart."""
+    """Incidents (``value``) per million people of the states in a table of `by_cell`, highest first, told apart."""
     people = census()["population"].reindex(states.index).to_numpy(float) / 1e6
     rate = states[["value", "low", "high"]].div(people, axis=0).assign(incidents=states["incidents"]).dropna()
     return tell_apart(rate.sort_values("value", ascending=False))

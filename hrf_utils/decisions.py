@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hrf_utils.places import Place, coordinates
+from hrf_utils.places import Place, coordinates, is_home, spoken
 from hrf_utils.settings import InputError
 from hrf_utils.tasks import Task
 from hrf_utils.text import clean
@@ -76,25 +76,26 @@ def _edit(step: dict, case: Case) -> None:
         if type(rank) is not int or rank not in case.task.positive:
             raise InputError(f"{rank!r} is none of the ranks of an incident, {case.task.positive}; if nothing of the "
                              "kind happened, reject it")
-        new |= {"tags": case.task.names[rank], "confidence": 1.0, "decided_by": "person", "label_low": rank,
+        new |= {"tags": case.task.names[rank], "confidence": 1.0, "decided_by": "reviewed", "label_low": rank,
                 "label_high": rank}
     if {"city", "state"} & set(new):
         new |= _place(new.get("city", row["city"]), new.get("state", row["state"]))
     if all(new[FIELDS[name]] == plain(row[FIELDS[name]]) for name in value):
         raise InputError("this edit changes nothing")
     if "title" not in new:
-        now = row | new
-        head, place, day = row["title"].replace(row["tags"] or "\0", now["tags"]).partition(_where(row))
+        made, now = (_head(one, case.task) for one in (row, row | new))
+        day = row["title"].removeprefix(made)
         if "incident_date" in new:
             to = date.fromisoformat(new["incident_date"]) if new["incident_date"] else None
             day = f", {to.day} {to:%B %Y}" if to else ""
-        new["title"] = head + _where(now) + day if place else head
+        new["title"] = now + day if row["title"].startswith(made) else row["title"]
     step["value"] = new
 
 
-def _where(row: dict) -> str:
-    """How the title of an incident names its place."""
-    return ", ".join(filter(None, (row["city"], row["state"]))) or row["country"] or "a place unknown"
+def _head(row: dict, task: Task) -> str:
+    """How the title of an incident begins."""
+    place = [""] * 3 if is_home(row["place_method"]) else [row[name] for name in ("city", "state", "country")]
+    return f"{spoken(*place)}: {task.told[row['label']]}"
 
 
 def _date(text: object) -> str | None:

@@ -62,7 +62,8 @@ def _binary(labels: np.ndarray, chances: np.ndarray, predicted: np.ndarray, task
     said = np.isin(predicted, task.positive).astype(int)
     scores = positive_chance(chances, task)
     of_confusion = from_confusion(confusions(true, said, weights, 2))
-    answer = {"accuracy": of_confusion["accuracy"], "f1": of_confusion["f1"][:, 1]}
+    answer = {"accuracy": of_confusion["accuracy"],
+              **{name: of_confusion[name][:, 1] for name in ("precision", "recall", "f1")}}
     answer["roc_auc"] = roc_auc(true, scores, weights)
     answer["average_precision"] = np.array([
         average_precision_score(true, scores, sample_weight=w) if 0 < (true * w).sum() < w.sum() else np.nan

@@ -125,32 +125,35 @@ def weekly(table: pd.DataFrame, task: Task) -> None:
         axis.bar(table.index, table[number], 6, floor, color=task.colors[number], align="edge",
                  label=task.names[number])
         floor += table[number].to_numpy()
-    axis.set(title="Incidents a week, as told by the posts collected", ylabel="incidents")
+    axis.set(title=f"{task.finding.capitalize()} by week, as told by the posts collected", ylabel="incidents")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     dates(axis, table.index)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(table.columns), frameon=False)
     totals = ", ".join(f"{task.names[k]} {table[k].sum():,}" for k in table.columns)
-    show(figure, f"Incidents a week over {len(table)} weeks; in all: {totals}.")
+    show(figure, f"{task.finding.capitalize()} by week over {len(table)} weeks; in all: {totals}.")
 
 
 def corrected(table: pd.DataFrame, task: Task) -> None:
-    """Incidents of each positive label: as counted (bars), and as corrected with an interval (points)."""
+    """Incidents of each positive label: as counted (bars), and as corrected with an interval (points), if they are."""
     table = table.dropna(subset=["incidents"])
     names = [label_of(task, number) for number in table.index]
     figure, (axis,) = canvas(7.6, 0.9 + 0.42 * len(table))
     axis.barh(names, table["incidents"], color=[task.colors[number] for number in table.index], alpha=0.75)
     value, low, high = (table[f"incidents_{name}"] for name in ("value", "low", "high"))
-    axis.errorbar(value, names, xerr=[(value - low).clip(0), (high - value).clip(0)], fmt="o", color=INK, capsize=3)
+    known = value.notna().all()
+    if known:
+        axis.errorbar(value, names, xerr=[(value - low).clip(0), (high - value).clip(0)], fmt="o", color=INK, capsize=3)
     axis.invert_yaxis()
-    axis.set(title="Incidents as counted (bars), and corrected for the model's errors", xlabel="incidents")
+    axis.set(title="Incidents as counted" + " (bars), and corrected for the model's errors" * known, xlabel="incidents")
     axis.grid(axis="y", visible=False)
-    show(figure, "Incidents by label, counted and corrected: " + ", ".join(
-        f"{task.names[row.Index]} {row.incidents:,.0f}, truly {row.incidents_value:,.0f} ({row.incidents_low:,.0f} to "
-        f"{row.incidents_high:,.0f})" for row in table.itertuples()) + ".")
+    show(figure, "Incidents by label, counted" + " and corrected" * known + ": " + ", ".join(
+        f"{task.names[row.Index]} {row.incidents:,.0f}" +
+        f", corrected {row.incidents_value:,.0f} ({row.incidents_low:,.0f} to {row.incidents_high:,.0f})" * known
+        for row in table.itertuples()) + ".")
 
 
-def rates(states: pd.DataFrame) -> None:
-    """Incidents per million people with intervals, of the 15 states with the highest."""
+def rates(states: pd.DataFrame, how: str) -> None:
+    """Incidents per million people with intervals, of the 15 states with the highest; `how` says how they count."""
     table = states.dropna(subset=["rate"]).head(15) if len(states) else states
     if table.empty:
         return
@@ -158,9 +161,9 @@ def rates(states: pd.DataFrame) -> None:
     axis.errorbar(table["rate"], table["name"], xerr=[table["rate"] - table["rate_low"],
                   table["rate_high"] - table["rate"]], fmt="o", color=ACCENT, capsize=3, markersize=5)
     axis.invert_yaxis()
-    axis.set(title=f"Incidents per million people, corrected: the {len(table)} highest", xlabel="per million people")
+    axis.set(title=f"Incidents per million people, {how}: the {len(table)} highest", xlabel="per million people")
     axis.set_xlim(left=0)
     axis.grid(axis="y", visible=False)
-    show(figure, "Incidents per million people: " + ", ".join(
+    show(figure, f"Incidents per million people, {how}: " + ", ".join(
         f"{row.name} {row.rate:.1f} ({row.rate_low:.1f} to {row.rate_high:.1f})"
         for row in table.itertuples(index=False)) + ".")

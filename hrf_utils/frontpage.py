@@ -5,11 +5,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from hrf_utils import corroboration, counts, files, reports, tasks
-from hrf_utils.intervals import order, show, tell_apart
+from hrf_utils.intervals import order, tell_apart
+from hrf_utils.places import is_home
 from hrf_utils.tasks import Task
 
 _RULES = {"majority": "the most frequent label", "keyword_rule": "the keyword rule",
@@ -28,7 +30,7 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     ----------
     decided : one row a post, with ``id``, ``label``, ``decided_by``
     incidents : those that stand, with ``label``, ``decided_by``, ``incident_date``, ``date_precision``, ``state``,
-        ``country``
+        ``lat`` (without it nobody tells where it was)
     times : when the posts collected were written
     """
     labels = counts.by_label(decided, incidents, correction, task)
@@ -37,8 +39,8 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     months = counts.by_cell(dated, month, correction)
     apart = tell_apart(months[months.index != "other"].sort_values("value", ascending=False))
     apart.index = pd.to_datetime(apart.index).strftime("%B %Y")
-    ours = incidents[(incidents["country"] == "US") & (incidents["state"] != "")]
-    states = counts.by_cell(ours, ours["state"], correction)
+    placed = incidents.dropna(subset=["lat"])
+    states = counts.by_cell(placed, placed["state"], correction)
     rates = counts.rates(states)
     rated = rates.rename(columns={"value": "rate", "low": "rate_low", "high": "rate_high"}).drop(columns="incidents")
     names = counts.census()["name"]
@@ -57,12 +59,14 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
 def told(found: pd.DataFrame, posts: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     """What ``incidents.json`` says of the incidents that stand, of the posts collected, and of what is missing."""
     stands, times = found[found["status"] != "rejected"], posts["created_at"].dropna()
-    placed = stands[(stands["state"] != "") & stands["incident_date"].notna()]
+    unsettled, homes = stands["label_low"] < stands["label_high"], stands["place_method"].map(is_home).astype(bool)
+    placed = stands.assign(settled=~unsettled).dropna(subset=["lat", "incident_date"])
     last = placed.sort_values("incident_date").tail(10 if len(placed) >= counts.LEAST_CELL else 0)
-    latest = last[["title", "label", "posts", "status"]].assign(date=pd.to_datetime(last["incident_date"]).map(_iso))
+    latest = last[["title", "label", "settled", "posts", "status"]]
     missing = gaps.groupby("reason").agg(count=("begins", "size"), begins=("begins", "min"), ends=("ends", "max"))
     return {"incidents": len(stands), "located": int(stands["lat"].notna().sum()), "collected": len(posts),
-            "unplaced": int(stands["lat"].isna().sum()), "undated": int(stands["incident_date"].isna().sum()),
+            "unplaced": int((stands["lat"].isna() & ~homes).sum()), "homes": int(homes.sum()),
+            "undated": int(stands["incident_date"].isna().sum()), "unsettled": int(unsettled.sum()),
             "pending": int((stands["status"] == "pending").sum()), "rejected": len(found) - len(stands),
             "first": _iso(times.min()), "last": _iso(times.max()), "latest": latest.iloc[::-1].to_dict("records"),
             "gaps": missing.map(lambda x: x if isinstance(x, int) else _iso(x)).reset_index().to_dict("records")}
@@ -99,8 +103,9 @@ def index(page_path: Path) -> None:
     environment = Environment(loader=FileSystemLoader(reports.TEMPLATES), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True)
     environment.filters |= {
-        "n": lambda x: f"{x:,.0f}", "p": lambda x: f"{x:.0%}", "show": show, "corroborated": corroboration.sentence,
-        "day": _day, "short": lambda text: _day(text, "%b").split(",")[0],
+        "n": lambda x: f"{x:,.0f}", "p": lambda x: f"{x:.0%}", "share": _share,
+        "corroborated": corroboration.sentence,
+        "day": _day, "short": lambda text: _day(text, "%b")[:-5],
         "month": lambda text: text if text == "other" else f"{pd.Timestamp(text):%B %Y}"}
     for name in sorted(p.stem for p in tasks.FOLDER.glob("*.yml")):
         if (folder / name / "metrics.json").exists():
@@ -109,9 +114,10 @@ def index(page_path: Path) -> None:
             part = environment.get_template("report.html.j2").render(facts)
             toc += [{"id": anchor, "name": title} for anchor, title in re.findall(r'<h[23] id="(.+?)">(.+?)</h', part)]
             parts.append(part)
-    title = "What public posts say, and how far to trust it"
-    reports.write_page(page_path, " ".join(datasets), title=title, body=f"<h1>{title}</h1>" + "".join(parts), toc=toc,
-                       chapters=[], facts={"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}, root="")
+    title = f"{reports.SITE}, and how far to trust it"
+    reports.write_page(page_path, " ".join(datasets), title=title, site=reports.SITE, toc=toc,
+                       body=f"<h1>{title}</h1>" + "".join(parts), chapters=[], root="",
+                       facts={"written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")})
 
 
 def _facts(folder: Path, name: str) -> dict:
@@ -122,13 +128,17 @@ def _facts(folder: Path, name: str) -> dict:
     best = max(metrics["baselines"], key=lambda b: metrics["baselines"][b]["macro_f1"]["value"])
     gain = metrics["baselines"][best]["difference"]["macro_f1"]
     verdict = ("better than" if gain["low"] > 0 else "worse than" if gain["high"] < 0 else "not clearly different from")
+    table = np.array(metrics["confusion"])
+    flags = {"right": table[task.positive][:, task.positive].sum(), "all": table[:, task.positive].sum(),
+             "true": table[task.positive].sum()}
     chapters = [(stem, title, reports.ABOUT[stem]) for stem, title in (reports.CHAPTERS | reports.ANNEX).items()
                 if (folder / f"{stem}.html").exists()]
     kinds = [row[key] for row in counted.get("labels", []) for key in ("incidents", "incidents_high") if row.get(key)]
     rates = [row["rate_high"] for row in counted.get("states", []) if row["rate"] is not None]
     return {"tops": {"kinds": max(kinds, default=1), "rates": max(rates, default=1)}, "task": task, "name": name,
-            "metrics": metrics, "summary": summary, "counts": counted, "known": known,
-            "gain": gain, "verdict": verdict, "rule": _RULES[best], "chapters": chapters, "bars": _bars(counted),
+            "metrics": metrics, "summary": summary, "counts": counted, "known": known, "flags": flags,
+            "rare": list(metrics["false_alarms"].items())[:3], "verdict": verdict, "rule": _RULES[best],
+            "chapters": chapters, "bars": _bars(counted),
             "changes": changes(folder) if summary else None, "has_map": (folder / "map.html").exists()}
 
 
@@ -137,7 +147,14 @@ def _read(path: Path) -> dict:
 
 
 def _day(text: str, month: str = "%B") -> str:
-    return f"{(at := pd.Timestamp(text)):{month}} {at.day}, {at.year}" if text else "no date"
+    return f"{(at := pd.Timestamp(text)).day} {at:{month}} {at.year}" if text else "no date"
+
+
+def _share(cell: dict, digits: int = 0) -> str:
+    if cell["value"] is None:
+        return "an unknown share"
+    value, low, high = (f"{cell[key]:.{digits}%}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
 
 
 def _bars(counted: dict) -> dict:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from hrf_utils import merging
 from hrf_utils.dates import PRECISIONS, event_date
 from hrf_utils.merging import HISTORY
-from hrf_utils.places import Place, coordinates, locate
+from hrf_utils.places import Place, coordinates, is_home, locate, spoken
 from hrf_utils.tasks import Task
 from hrf_utils.text import canonical
 
@@ -23,7 +23,7 @@ FAINT = 0.05
 
 
 def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-    """One label for each post: a person's where there is one, else the model's.
+    """One label for each post: the one it carries, else the model's.
 
     A post whose text (as `text.canonical` has it) is that of a labelled post takes its label, too,
     since a model that trained on the text has nothing new to say about it.
@@ -36,8 +36,8 @@ def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame)
 
     Returns
     -------
-    `posts` with ``label``, ``confidence`` (1 for a person's), ``decided_by``, and the chances p0 … p(K-1) where the
-    model decided.
+    `posts` with ``label``, ``confidence`` (1 for a label), ``decided_by`` (``labelled`` or ``predicted``), and the
+    chances p0 … p(K-1) of what is predicted.
     """
     by_id = labels.set_index(["dataset", "id"])["label"]
     by_text = labels.assign(key=labels["text"].map(canonical)).groupby("key")["label"].max()
@@ -46,7 +46,7 @@ def decide(posts: pd.DataFrame, labels: pd.DataFrame, predictions: pd.DataFrame)
     human = human.fillna(posts["text"].map(canonical).map(by_text))
     said = predictions.set_index("id")
     table = posts.assign(
-        decided_by=np.where(human.notna(), "person", "model"),
+        decided_by=np.where(human.notna(), "labelled", "predicted"),
         label=human.fillna(posts["id"].map(said["label"])),
         confidence=np.where(human.notna(), 1.0, posts["id"].map(said["confidence"])))
     chances = said.filter(regex=r"^p\d+$").reindex(table["id"]).set_axis(table.index).where(human.isna())
@@ -83,7 +83,7 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     Parameters
     ----------
     posts : located and dated posts with a positive ``label``
-    model : name of the run that decided where no person did
+    model : name of the run that predicted
     links : pairs of posts that a person put together or parted, as `merging.link` takes them
 
     Returns
@@ -91,8 +91,8 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     incidents : one row each; the id is a digest of its earliest post's. ``label`` with ``label_low`` and
         ``label_high`` is what `ranks` finds; the date is the one that its posts name most exactly, then most often,
         else that of its earliest post (``date_precision`` is ``post`` then); the place is the one that is told rather
-        than an author's home, then most exact, then most often; ``representatives`` are the ids of its most central
-        posts, as JSON.
+        than an author's home, then most exact, then most often, and a home has no coordinates and is in no title;
+        ``representatives`` are the ids of its most central posts, as JSON.
     members : ``incident_id`` and ``id``
 
     Raises
@@ -104,25 +104,24 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     first = (posts["dataset"] + "/" + posts["id"]).groupby(posts["number"]).first()
     ids = first.map(lambda post: hashlib.sha256(f"{task.name} {post}".encode()).hexdigest()[:12])
     posts["incident_id"] = posts["number"].map(ids)
-    by_person = posts["decided_by"] == "person"
-    texts = posts.assign(model_only=~by_person).sort_values("model_only", kind="stable") \
+    predicted = posts["decided_by"] == "predicted"
+    texts = posts.assign(predicted=predicted).sort_values("predicted", kind="stable") \
         .drop_duplicates(["incident_id", "copy"]).sort_values(["created_at", "id"])
     found = ranks(texts, task).join([_dates(texts), _places(texts), _central(texts)])
     found = found.join(posts.groupby("incident_id").agg(posts=("id", "size"), first_post=("created_at", "min")))
-    highest = posts["label"].where(by_person).groupby(posts["incident_id"]).max().reindex(found.index)
+    highest = posts["label"].mask(predicted).groupby(posts["incident_id"]).max().reindex(found.index)
     found["first_post"] = pd.to_datetime(found["first_post"]).dt.date
     unnamed = found["date_precision"].isna()
     found["incident_date"] = found["incident_date"].where(~unnamed, found["first_post"])
     found["date_precision"] = found["date_precision"].where(~unnamed, np.where(found["first_post"].isna(), "", "post"))
-    points = [coordinates(Place(*(part or None for part in row))) or (None, None)
-              for row in found[["city", "state", "country"]].to_numpy()]
-    names = found["label"].map(dict(enumerate(task.names)))
-    where = [", ".join(part for part in (city, state) if part) or country or "a place unknown"
-             for city, state, country in found[["city", "state", "country"]].to_numpy()]
+    places = found[["city", "state", "country"]].mask(found["place_method"].map(is_home), "").to_numpy()
+    points = [coordinates(Place(*(part or None for part in row))) or (None, None) for row in places]
     when = [_when(day, precision) for day, precision in found[["incident_date", "date_precision"]].to_numpy()]
-    titles = [f"{name} in {place}{day}" for name, place, day in zip(names, where, when, strict=True)]
+    titles = [f"{spoken(*place)}: {task.told[label]}{day}"
+              for place, label, day in zip(places, found["label"], when, strict=True)]
     incidents = found.reset_index().assign(
-        decided_by=np.where(highest >= found["label"], "person", "model"), title=titles, tags=names.to_numpy(),
+        decided_by=np.where(highest >= found["label"], "labelled", "predicted"), title=titles,
+        tags=found["label"].map(dict(enumerate(task.names))).to_numpy(),
         description="", status="pending", model=model, lat=[point[0] for point in points],
         long=[point[1] for point in points])
     return incidents, posts[["incident_id", "id"]]
@@ -131,7 +130,7 @@ def build(posts: pd.DataFrame, task: Task, model: str,
 def ranks(texts: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The highest rank that is well supported in each incident, and how sure that is.
 
-    A text truly tells of some rank; the model's calibrated chances say of which, and a person's label settles it. The
+    A text truly tells of some rank; the model's calibrated chances say of which, and a label settles it. The
     highest rank of an incident is then a random variable: at least one of its texts tells of rank k or higher with
     chance 1 - product(1 - chance of each). ``label`` is its median (the highest rank that is at least as likely told
     as not), ``label_low`` and ``label_high`` bound it at `LEVEL`, and ``confidence`` is the chance that at least one
@@ -141,7 +140,7 @@ def ranks(texts: pd.DataFrame, task: Task) -> pd.DataFrame:
 
     Parameters
     ----------
-    texts : one row a text, with ``incident_id``, ``label``, ``confidence``, and p0 … p(K-1) unless a person decided;
+    texts : one row a text, with ``incident_id``, ``label``, ``confidence``, and p0 … p(K-1) unless it is labelled;
         where there are no chances, the rest of the confidence goes to label 0
     """
     count = len(task.labels)
@@ -176,7 +175,7 @@ def _places(texts: pd.DataFrame) -> pd.DataFrame:
     """The place of each incident that is told rather than an author's home, most exact, and most often."""
     names = ["city", "state", "country"]
     table = texts.assign(**{name: texts[name].fillna("") for name in names},
-                         told=~texts["place_method"].str.startswith("author"))
+                         told=~texts["place_method"].map(is_home).astype(bool))
     table["exact"] = (table[names] != "").sum(axis=1)
     votes = table.groupby(["incident_id", *names, "told", "exact"], sort=False) \
         .agg(votes=("id", "size"), place_method=("place_method", "first")).reset_index()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
 
-from hrf_utils.places import state_shapes
+from hrf_utils.places import spoken, state_shapes
 from hrf_utils.tasks import Task
 
 _TEMPLATE = Path(__file__).parent / "template" / "map.html"
@@ -22,7 +22,7 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
     Leaflet and its cluster plugin are read from the packages that ship them.
     """
     placed = incidents.dropna(subset=["lat", "long"])
-    where = (placed["city"] + ", " + placed["state"]).where(placed["city"] != "", placed["state"])
+    where = [spoken(city, state, "US") for city, state in placed[["city", "state"]].to_numpy()]
     spots = pd.DataFrame({"lat": placed["lat"].round(2), "long": placed["long"].round(2), "name": where,
                           "exact": placed["city"] != ""})
     places = spots.drop_duplicates().values.tolist()

@@ -9,6 +9,8 @@ more than what was left apart. On 50 other groups, of tweets that the keyword ru
 mean over groups is 74% (61% to 85%), since small groups are right less often.
 """
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
@@ -121,6 +123,11 @@ def b_cubed(found: np.ndarray, true: np.ndarray) -> dict[str, dict[str, float]]:
                          / weights.sum(axis=1) for name in ("found", "true"))
     scores = {"precision": precision, "recall": recall, "f1": 2 * precision * recall / (precision + recall)}
     return {name: interval(values) for name, values in scores.items()}
+
+
+def held_out(incidents: pd.Series) -> pd.Series:
+    """Which posts tell of a true incident, by its name, of the half on which no constant here was chosen."""
+    return incidents.map(lambda name: name != "" and hashlib.sha256(name.encode()).digest()[0] % 2 == 1).astype(bool)
 
 
 def judge(found: pd.Series, true: pd.Series) -> str:

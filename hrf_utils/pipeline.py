@@ -131,7 +131,8 @@ def run(chapter: str, out: Path) -> None:
     notebook["metadata"]["hrf"] = {
         "run at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "took": f"{time.monotonic() - started:.0f} s", "commit": commit() or "not in git",
-        "parameters": ", ".join(f"{name}={value}" for name, value in values.items() if value != "")}
+        "parameters": ", ".join(f"{name}={Path(value).name if str(value).startswith('/') else value}"
+                                for name, value in values.items() if value != "")}
     _write(temporary, notebook)
     stamp(settings.data_path("stamps", settings.get("TASK"), "posts").parent)
     temporary.replace(out)

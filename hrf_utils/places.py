@@ -37,16 +37,16 @@ def state_shapes() -> dict:
 
 
 @cache
-def _state_centers() -> dict[str, tuple[float, float]]:
-    """Middle (latitude, longitude) of each state's largest ring."""
-    entries, centers = gazetteer().entries, {}
+def _states() -> dict[str, tuple[str, tuple[float, float]]]:
+    """Name of each state, and the middle (latitude, longitude) of its largest ring."""
+    entries, states = gazetteer().entries, {}
     for feature in state_shapes()["features"]:
-        shape = feature["geometry"]
+        name, shape = feature["properties"]["name"], feature["geometry"]
         polygons = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
         longitudes, latitudes = zip(*max((polygon[0] for polygon in polygons), key=len), strict=True)
-        centers[entries[key(feature["properties"]["name"])].state] = (
+        states[entries[key(name)].state] = name, (
             (min(latitudes) + max(latitudes)) / 2, (min(longitudes) + max(longitudes)) / 2)
-    return centers
+    return states
 
 
 def coordinates(place: Place) -> tuple[float, float] | None:
@@ -55,7 +55,19 @@ def coordinates(place: Place) -> tuple[float, float] | None:
         return None
     entry = gazetteer().entries.get(key(place.city or ""), Entry(""))
     city = settle(entry.cities, place.state)
-    return city.point if city else _state_centers().get(place.state or "")
+    return city.point if city else _states().get(place.state or "", (None, None))[1]
+
+
+def spoken(city: str, state: str, country: str) -> str:
+    """A place as a title names it, from its parts ("" where unknown): "Tulsa, Oklahoma", or "Place unknown"."""
+    if state or city:
+        return ", ".join(filter(None, (city, _states().get(state, (state,))[0])))
+    return {"": "Place unknown", "US": "United States"}.get(country, country)
+
+
+def is_home(method: str) -> bool:
+    """Whether a place is only where the author lives, by the method that told it; nothing happened there."""
+    return method.startswith("author")
 
 
 def locate(text: str, author_location: str | None = None) -> Place:

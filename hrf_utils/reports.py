@@ -13,10 +13,11 @@ from IPython.display import HTML, display
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 
-from hrf_utils import files, posts, settings
+from hrf_utils import files, posts, settings, tasks
 from hrf_utils.store import Store, utc
 
 TEMPLATES = Path(__file__).parent / "template"
+SITE = "What public posts say"
 _FACTS = "application/vnd.hrf.facts+json"
 _SHOWN = 160  # letters of a text in a table
 
@@ -88,8 +89,8 @@ def _sanitize(text: str) -> str:
 
 
 def write_page(path: Path, datasets: str, **values: object) -> None:
-    """Write a page from its parts (``title``, ``body``, ``toc``, ``chapters``, ``facts``, ``root``), with a banner
-    where its data sets want one."""
+    """Write a page from its parts (``title``, ``site``, ``body``, ``toc``, ``chapters``, ``facts``, ``root``), with a
+    banner where its data sets want one."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=False)
     page = environment.get_template("page.html.j2").render(banners=_banners(datasets), **values)
     with files.whole(path) as temporary:
@@ -97,6 +98,7 @@ def write_page(path: Path, datasets: str, **values: object) -> None:
 
 
 def _banners(datasets: str) -> list[str]:
+    """Banners as HTML."""
     names = datasets.split()
     starters, lines = sum(map(files.is_starter, names)), []
     if starters:
@@ -105,7 +107,7 @@ def _banners(datasets: str) -> list[str]:
                      "It shows how the pipeline works and says nothing about real events.")
     if overdue := _overdue(names):
         lines.append(f"{overdue:,} posts from X behind this report were not checked within the last 24 hours: some "
-                     "may have been deleted since. `make comply` drops these.")
+                     "may have been deleted since. <code>make comply</code> drops these.")
     return lines
 
 
@@ -131,7 +133,9 @@ def render(notebook_path: Path, page_path: Path) -> None:
     body, _ = exporter.from_notebook_node(notebook)
     elsewhere = page_path.parent.resolve() != notebook_path.parent.resolve()
     beside = f"{os.path.relpath(notebook_path.parent, page_path.parent)}/" if elsewhere else ""
-    body = re.sub(r'href="(\d_\w+)\.ipynb"', rf'href="{beside}\1.html"', body)
+    written = [*CHAPTERS, *(name for name in ANNEX if notebook_path.with_name(f"{name}.html").exists())]
+    body = re.sub(rf'href="({"|".join(written)})\.ipynb"', rf'href="{beside}\1.html"', body)
+    body = re.sub(r'<a href="[^"/]+\.ipynb">(.*?)</a>', r"\1", body)
     toc = [{"id": anchor, "name": _plain(name)}
            for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
     title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])
@@ -139,9 +143,11 @@ def render(notebook_path: Path, page_path: Path) -> None:
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
     made_with = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "scikit-learn"))
+    task = notebook.metadata.get("papermill", {}).get("parameters", {}).get("task")
+    site = tasks.load(task).title if task else SITE
     facts |= notebook.metadata.get("hrf", {}) | {"made with": made_with}
-    write_page(page_path, facts.get("data", ""), title=title, body=body, toc=toc, chapters=chapters, facts=facts,
-               root="" if elsewhere else "../")
+    write_page(page_path, facts.get("data", ""), title=title, site=site, body=body, toc=toc, chapters=chapters,
+               facts=facts, root="" if elsewhere else "../")
 
 
 def _with_something_to_show(cells: list) -> list:

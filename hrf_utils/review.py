@@ -15,6 +15,7 @@ import pandas as pd
 
 from hrf_utils import decisions, settings, store_reviews, tasks
 from hrf_utils.decisions import STATUSES, plain
+from hrf_utils.places import is_home
 from hrf_utils.settings import ROOT, InputError
 from hrf_utils.store import Store
 from hrf_utils.text import clean, components, near_duplicates
@@ -229,7 +230,7 @@ def _scored(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame,
     table = incidents.assign(**{name: part.astype(float) for name, part in parts.items()})
     table = table.assign(severity=table["label"] / (highest or max(table["label"], default=1)),
                          verifiability=table[list(parts)].mean(axis=1),
-                         uncertainty=(1 - table["confidence"]).where(table["decided_by"] != "person", 0.0))
+                         uncertainty=(1 - table["confidence"]).where(table["decided_by"] == "predicted", 0.0))
     return table.assign(score=table["severity"] * table["verifiability"] * table["uncertainty"])
 
 
@@ -239,8 +240,8 @@ def question(incident: dict, task: tasks.Task) -> str:
     The words stand in the task file; a task without them asks nobody.
     """
     words = task.author_questions or {}
-    lacks = {"place": not incident["city"], "date": pd.isna(incident["incident_date"])
-             or incident.get("date_precision", "day") != "day"}
+    lacks = {"place": not incident["city"] or is_home(incident.get("place_method", "")),
+             "date": pd.isna(incident["incident_date"]) or incident.get("date_precision", "day") != "day"}
     asked = [words[name] for name, missing in lacks.items() if missing and name in words]
     return "\n".join([words["opening"], *asked, words["closing"]]) if asked else ""
 
@@ -270,7 +271,7 @@ def labels(incidents: pd.DataFrame, members: pd.DataFrame, posts: pd.DataFrame, 
     then = pd.concat([incidents, pd.DataFrame(rows, columns=["incident_id", "status"])], ignore_index=True)
     for row, one in enumerate(then["incident_id"]):
         if one in verdicts:
-            _set(then, row, verdicts[one][0].value["was"] | {"decided_by": "model"})
+            _set(then, row, verdicts[one][0].value["was"] | {"decided_by": "predicted"})
     scored = _scored(then, members, posts, task.positive[-1])
     third, decided = np.ceil(scored["score"].rank(method="first", pct=True) * 3), then["status"].isin(STATUSES.values())
     share = decided.groupby([scored["label"], third]).transform("mean")

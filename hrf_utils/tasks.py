@@ -19,7 +19,8 @@ FOLDER = ROOT / "data" / "tasks"
 class Label:
     """One answer to the task's question; its number is its place in the task file.
 
-    ``since`` is the version of the codebook that last changed what the label means.
+    ``since`` is the version of the codebook that last changed what the label means; ``told`` is what a title calls it,
+    by default its name in small letters.
     """
 
     number: int
@@ -29,12 +30,14 @@ class Label:
     positive: bool
     examples: tuple[str, ...] = ()
     since: int = 1
+    told: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
     """A text-classification question with its labels, codebook, search phrases and baseline rule.
 
+    ``says`` tells what posts with a positive label do, and ``finding`` what they are once merged.
     ``normalise`` names the `text.FORMS` that the model, and what it is compared with, never see.
     """
 
@@ -47,6 +50,7 @@ class Task:
     encoder: str = "minilm"
     codebook_version: int = 1
     finding: str = "findings"
+    says: str = "count as positive"
     edge_cases: tuple[dict, ...] = ()
     queries: tuple[str, ...] = ()
     patterns: dict[int, list[str]] | None = None
@@ -60,6 +64,11 @@ class Task:
     @property
     def colors(self) -> list[str]:
         return [label.color for label in self.labels]
+
+    @property
+    def told(self) -> list[str]:
+        """What a title calls each label."""
+        return [label.told or label.name.lower() for label in self.labels]
 
     @property
     def positive(self) -> list[int]:

@@ -47,7 +47,7 @@ def collected(force, server, db_url, monkeypatch):
     store.add_predictions("force", "x-force", "m", said)
     store.add_labels(posts[["dataset", "id"]].assign(task="force", labeler="ann", label=2, origin="session",
                                                      codebook_version=1))
-    placed = incidents.date_all(incidents.place_all(posts.assign(label=2, confidence=0.9, decided_by="model")))
+    placed = incidents.date_all(incidents.place_all(posts.assign(label=2, confidence=0.9, decided_by="predicted")))
     store.replace_incidents("force", "x-force", *incidents.build(placed, force, "m"))
     return store
 

@@ -67,22 +67,27 @@ def test_a_sample_without_errors_and_a_test_in_copies_claim_less():
     assert widths[0] > 1.5 * widths[1]
 
 
-def decided(labels, by="model"):
+def decided(labels, by="predicted"):
     return pd.DataFrame({"id": [f"{by}{k}" for k in range(len(labels))], "label": labels, "decided_by": by})
 
 
 def test_the_audit_replaces_the_test_from_a_hundred_posts_and_it_says_so(force):
-    posts = pd.concat([decided([0] * 500 + [5] * 500), decided([4] * 30, "person")], ignore_index=True)
+    posts = pd.concat([decided([0] * 500 + [5] * 500), decided([4] * 30, "labelled")], ignore_index=True)
     test = pd.DataFrame({"label": [0, 1, 2, 3, 4, 5] * 20, "predicted": [0, 1, 2, 3, 4, 5] * 20, "group": range(120)})
-    here = pd.DataFrame({"id": [f"person{k}" for k in range(30)], "label": 4, "predicted": 4, "group": range(30),
+    here = pd.DataFrame({"id": [f"labelled{k}" for k in range(30)], "label": 4, "predicted": 4, "group": range(30),
                          "audit": True})
     got = counts.correct(posts, test, here, force)
     assert got.method == "test" and got.n == 120 and "only the shares of the kinds differ" in got.assumes
     assert got.posts[0].tolist() == pytest.approx([500, 0, 0, 0, 30, 500], abs=8)
     assert got.strained == ()
     errs = test.assign(predicted=np.where((test["label"] == 0) & (test["group"] % 12 == 0), 5, test["predicted"]))
-    assert counts.correct(decided([0] * 900 + [5] * 100), errs, here, force).strained == ("Lethal",)
-    more = [decided([0] * 100, "person").assign(id=[f"audit{k}" for k in range(100)])]
+    got = counts.correct(decided([0] * 900 + [5] * 100), errs, here, force)
+    assert got.strained == ("Lethal",) and got.assumes.startswith("No corrected count: these posts are unlike the test")
+    table = found((60, "TX", 5, "predicted"), (20, "TX", 4, "labelled"))
+    labels, cells = counts.by_label(table.assign(id="1"), table, got, force), counts.by_cell(table, table["state"], got)
+    assert labels[["value", "low", "incidents_value", "incidents_high"]].isna().all(axis=None)
+    assert cells.loc["TX", ["incidents", "value"]].tolist() == [80, 80] and 60 < cells.loc["TX", "low"] < 70
+    more = [decided([0] * 100, "labelled").assign(id=[f"audit{k}" for k in range(100)])]
     audit = pd.DataFrame({"id": more[0]["id"], "label": 0, "predicted": [0] * 50 + [5] * 50, "group": range(100),
                           "audit": True})
     got = counts.correct(pd.concat([posts, *more]), test, pd.concat([here.assign(audit=False), audit]), force)
@@ -119,7 +124,8 @@ def found(*rows):
 
 
 def test_incidents_are_corrected_by_label_and_small_cells_merged(force, halved):
-    table = found((60, "TX", 5, "model"), (20, "TX", 4, "person"), (4, "NY", 5, "model"), (3, "OH", 3, "model"))
+    table = found((60, "TX", 5, "predicted"), (20, "TX", 4, "labelled"), (4, "NY", 5, "predicted"),
+                  (3, "OH", 3, "predicted"))
     got = counts.by_cell(table, table["state"], halved)
     assert got["incidents"].to_dict() == {"TX": 80, "other": 7} and got.loc["TX", "value"] == 50
     assert 30 < got.loc["TX", "low"] < 42 < 58 < got.loc["TX", "high"] < 70
@@ -132,7 +138,7 @@ def test_incidents_are_corrected_by_label_and_small_cells_merged(force, halved):
 
 def test_rates_divide_by_the_census(halved):
     assert counts.census()["population"].sum() == 331_449_281 and len(counts.census()) == 51
-    table = found((40, "VT", 4, "model"), (60, "CA", 4, "model"), (9, "??", 4, "model"))
+    table = found((40, "VT", 4, "predicted"), (60, "CA", 4, "predicted"), (9, "??", 4, "predicted"))
     got = counts.rates(counts.by_cell(table, table["state"], halved))
     assert got.index.tolist() == ["VT", "CA"] and got.loc["VT", "value"] == pytest.approx(40 / 0.643077)
     assert got["group"].tolist() == [1, 2] and got["rank_low"].tolist() == [1, 2] == got["rank_high"].tolist()

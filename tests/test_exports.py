@@ -96,7 +96,7 @@ def test_approved_incidents_are_published_and_withdrawn_and_twice_is_once(db_url
     desk.do("i3", "approve")
     assert store_publish.publish(desk.store, backend) == (2, 1, 1, "d")
     assert published(backend).set_index("incident_id")["title"].to_dict() == {
-        "i1": "Shots by the river", "i3": "Lethal in a place unknown"}
+        "i1": "Shots by the river", "i3": "Place unknown: lethal force"}
     assert set(published(backend)["status"]) == {"approved"} and set(published(backend)["description"]) == {""}
 
 

@@ -1,6 +1,7 @@
 """The first page in a real browser with the network cut: quiet, whole, filtered by clicks, readable by everybody."""
 
 import json
+import re
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from test_reports import HOSTILE
 
-from hrf_utils import counts, evaluation, exports, files, frontpage, maps, tasks
+from hrf_utils import confidence, counts, evaluation, exports, files, frontpage, maps, places, tasks
 from hrf_utils.intervals import resamples
 
 PLACES = [("Tulsa", "OK", 36.15, -95.99), ("Boise", "ID", 43.62, -116.2), ("Portland", "OR", 45.52, -122.68),
@@ -17,21 +18,22 @@ PLACES = [("Tulsa", "OK", 36.15, -95.99), ("Boise", "ID", 43.62, -116.2), ("Port
 PAYLOADS = [f"{one} {number}" for number in range(20) for one in HOSTILE]
 
 
-def some_incidents(task, n=240, places=PLACES):
+def some_incidents(task, n=240, where=PLACES):
     """Incidents at a few places, in five months of 2026, two of them in a state of their own."""
     generator = np.random.default_rng(0)
-    spots = [places[k] for k in generator.integers(len(places), size=n)]
-    spots[:2] = [("Macon", "GA", 32.84, -83.63)] * 2 if places is PLACES else spots[:2]
+    spots = [where[k] for k in generator.integers(len(where), size=n)]
+    spots[:2] = [("Macon", "GA", 32.84, -83.63)] * 2 if where is PLACES else spots[:2]
     days = pd.Timestamp("2026-03-01") + pd.to_timedelta(generator.integers(0, 150, n), unit="D")
     labels = generator.choice(task.positive, n)
     frame = pd.DataFrame(spots, columns=["city", "state", "lat", "long"])
     return frame.assign(
         incident_id=[f"i{k}" for k in range(n)], incident_date=days.date, date_precision="day",
         label=labels, confidence=0.8,
-        status="pending",
-        decided_by=generator.choice(["model", "person"], n), posts=1 + generator.integers(3, size=n), country="US",
-        user_name="a0123456789abcdef", title=[f"{task.names[k]} in {city or state or 'a place unknown'}"
-                                              for k, (city, state, *_) in zip(labels, spots, strict=True)])
+        status="pending", label_low=labels, label_high=labels, place_method="city, state",
+        decided_by=generator.choice(["predicted", "labelled"], n), posts=1 + generator.integers(3, size=n),
+        country="US", user_name="a0123456789abcdef",
+        title=[f"{places.spoken(city, state, '')}: {task.told[k]}"
+               for k, (city, state, *_) in zip(labels, spots, strict=True)])
 
 
 @cache
@@ -43,26 +45,28 @@ def judged(name):
     said = np.where(generator.random(300) < 0.8, truth, generator.integers(k, size=300))
     test = pd.DataFrame({"label": truth, "predicted": said, "group": range(300)})
     decided = pd.DataFrame({"id": np.arange(900).astype(str), "label": generator.integers(k, size=900),
-                            "decided_by": "model", "created_at": pd.Timestamp("2026-03-01")})
+                            "decided_by": "predicted", "created_at": pd.Timestamp("2026-03-01")})
     decided.loc[decided.index[-1], "created_at"] = pd.Timestamp("2026-07-28")
     chances = pd.DataFrame(np.eye(k)[said] * 0.7 + 0.3 / k).add_prefix("p").assign(label=said)
     weights = resamples(np.arange(300), 40)
     metrics = evaluation.evaluate(test, chances, task, weights)
     metrics["baselines"] = evaluation.compare(test, chances, {"majority": np.zeros(300, int)}, task, weights)
+    metrics["false_alarms"] = confidence.false_alarms(truth, said, task, weights).to_dict("index")
     return decided, test, metrics
 
 
-def write(folder, task, found, gaps=None, dataset="archive-12345678"):
+def write(folder, task, found, gaps=None, dataset="archive-12345678", posts=None):
     """What chapters 4 and 5 write, and the first page."""
     here = folder / task.name
     here.mkdir(parents=True, exist_ok=True)
     decided, test, metrics = judged(task.name)
+    decided = decided if posts is None else posts
     correction = counts.correct(decided, test, test.head(0).assign(id="", audit=False).astype({"audit": bool}), task)
     files.write_json(here / "metrics.json", metrics | {"provenance": {"datasets": [dataset]}})
     stands = found[found["status"] != "rejected"]
     files.write_json(here / "counts.json", frontpage.counted(decided, stands, decided["created_at"], correction, task))
     gaps = pd.DataFrame(columns=["begins", "ends", "reason"]) if gaps is None else gaps
-    files.write_json(here / "incidents.json", {"data": dataset, "what": task.finding, "abroad": 3, "posts": 300,
+    files.write_json(here / "incidents.json", {"data": dataset, "abroad": 3, "posts": 300,
                                                **frontpage.told(found, decided, gaps)})
     exports.write(found, here)
     if stands["lat"].notna().any():
@@ -150,7 +154,7 @@ def test_clusters_open_by_keyboard_down_to_the_incident(site, visit):
     page.wait_for_function("n => document.querySelectorAll('.leaflet-marker-icon').length != n", arg=before)
     page.locator(".leaflet-marker-icon:has(.vague)").first.focus()
     page.keyboard.press("Enter")
-    assert "Somewhere in KS" in page.locator(".leaflet-popup-content").inner_text()
+    assert "Somewhere in Kansas" in page.locator(".leaflet-popup-content").inner_text()
 
 
 def test_hostile_words_stay_words_wherever_they_stand(tmp_path, visit, force):
@@ -201,6 +205,49 @@ def test_a_task_without_places_has_a_page_too(tmp_path, visit):
     assert "When" in headings and not {"Where", "States compared", "The latest"} & set(headings)
     assert page.locator("iframe").count() == 0 and page.complaints == []
     assert "distinct statements of support" in page.locator("main").inner_text()
+
+
+def words(page):
+    return " ".join(re.sub("<[^>]+>", "", page.read_text().partition("<main>")[2]).split())
+
+
+@pytest.mark.parametrize("name", ["force", "threat"])
+def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
+    task = tasks.load(name)
+    found = some_incidents(task)
+    found.loc[:6, "label_low"], found.loc[7, "status"] = 0, "rejected"
+    text, (decided, test, metrics) = words(write(tmp_path, task, found)), judged(name)
+    assert f"{decided['label'].isin(task.positive).sum()} of 900 posts" in text and "28 July 2026 " + task.says in text
+    assert f"Without 3 from another country they are 240 {task.finding}" in text and "1 of these were rejected" in text
+    true, said = test["label"].isin(task.positive), test["predicted"].isin(task.positive)
+    assert f"{(true & said).sum()} of {said.sum()} truly {task.says}: {(true & said).sum() / said.sum():.0%} (" in text
+    assert f"It misses {(true & ~said).sum()} of {true.sum()} that do" in text and "macro-F1" not in text
+    false = metrics["false_alarms"]["1 in 100"]
+    assert f"The fewer posts {task.says}, the more of what it flags is false: {false['value']:.1%} (" in text
+    assert f"{false['high']:.1%}) at 1 in 100, " in text and "at 1 in 10,000." in text
+    assert "The label of 7 of 239 incidents is not settled" in text and f"{task.finding.capitalize()} by " in text
+    assert "police" not in text.lower() or name == "force"
+
+
+def test_what_fails_is_not_corrected(tmp_path, force):
+    posts = pd.DataFrame({"label": [0, 1, 2, 3, 4] * 400 + [5] * 20, "decided_by": "predicted"})
+    posts = posts.assign(id=posts.index.astype(str), created_at=judged("force")[0]["created_at"].max())
+    text = words(write(tmp_path, force, some_incidents(force), posts=posts))
+    assert "corrected" not in text.replace("No corrected count", "") and "≈" not in text and "raw: as counted" in text
+    assert text.count("No corrected count: these posts are unlike the test; label 100 posts of the random audit.") == 3
+    stored = json.loads((tmp_path / "force" / "counts.json").read_text())
+    assert stored["all"]["incidents_value"] is None and stored["states"][0]["value"] == stored["states"][0]["incidents"]
+
+
+def test_where_authors_live_is_not_where_it_happened(tmp_path, force):
+    found = some_incidents(force)
+    found.loc[found["city"] == "Boise", ["lat", "long", "place_method"]] = None, None, "author: city"
+    homes, page = (found["city"] == "Boise").sum(), write(tmp_path, force, found)
+    assert f"{homes} incidents have no place but their author's home" in words(page)
+    assert f"{(found['city'].eq('') & found['state'].eq('')).sum()} incidents tell no place" in words(page)
+    assert "Idaho" not in (tmp_path / "force" / "counts.json").read_text()
+    assert "Boise" not in (tmp_path / "force" / "map.html").read_text()
+    assert "Boise" in (tmp_path / "force" / "incidents.csv").read_text()
 
 
 def test_no_incident_at_all_is_no_error(tmp_path, force, visit):

@@ -1,6 +1,5 @@
 """From posts to incidents."""
 
-import hashlib
 import itertools
 import json
 from datetime import date
@@ -18,7 +17,7 @@ def posts(*rows):
     frame = pd.DataFrame(rows, columns=["text", "created_at", "label", "author_location"])
     frame["created_at"] = pd.to_datetime(frame["created_at"], format="ISO8601")
     return frame.assign(dataset="d", id=[str(k) for k in range(len(frame))], author="a", confidence=0.9,
-                        decided_by="model", city="", state="", country="")
+                        decided_by="predicted", city="", state="", country="")
 
 
 SHOTS = posts(
@@ -47,7 +46,7 @@ def starter(force):
     """All positive posts of the starter corpus, by their true labels, placed and dated."""
     frame = pd.read_csv(force.starter, dtype=str, keep_default_na=False)
     frame = frame.assign(created_at=pd.to_datetime(frame["created_at"]).dt.tz_localize(None), dataset="d",
-                         label=frame["label"].astype(int), confidence=1.0, decided_by="person")
+                         label=frame["label"].astype(int), confidence=1.0, decided_by="labelled")
     positive = frame[frame["label"].isin(force.positive)].reset_index(drop=True)
     return told(positive)
 
@@ -174,7 +173,7 @@ def test_on_the_true_incidents_of_the_starter(starter):
     got, nothing = merging.b_cubed(found, true), merging.b_cubed(np.arange(len(known)), true)
     assert got["f1"]["value"] > 0.88 and got["precision"]["value"] > 0.98
     assert got["f1"]["low"] > nothing["f1"]["high"]
-    held = true.map(lambda name: hashlib.sha256(name.encode()).digest()[0] % 2 == 1).to_numpy()
+    held = merging.held_out(true).to_numpy()
     assert merging.b_cubed(found[held], true[held])["f1"]["value"] > 0.87
     shared = true.duplicated(keep=False).to_numpy()
     assert merging.b_cubed(found[shared], true[shared])["f1"]["value"] > 0.68
@@ -194,13 +193,23 @@ def test_hostile_and_empty_texts_merge_like_any_other(force):
 
 def test_an_incident_has_a_title_without_text_and_its_posts_are_named(force):
     table, members = incidents.build(told(SHOTS), force, "run")
-    row = table[table["posts"] == 2].set_index("title").loc["Lethal in Tulsa, OK, posted 1 March 2026"]
+    row = table[table["posts"] == 2].set_index("title").loc["Tulsa, Oklahoma: lethal force, posted 1 March 2026"]
     assert row["incident_date"] == row["first_post"] == date(2026, 3, 1) and row["date_precision"] == "post"
     assert row["lat"] == pytest.approx(36.15, abs=0.05)
     assert sorted(json.loads(row["representatives"])) == ["0", "1"]
     assert row["tweet_id"] == json.loads(row["representatives"])[0] and row["src"] == f"d/{row['tweet_id']}"
     assert len(members) == 6 and members["incident_id"].nunique() == len(table) == 4
     assert (table["description"] == "").all() and not table["title"].str.contains("Whitlock").any()
+
+
+def test_an_authors_home_is_no_place_of_an_incident(force):
+    frame = posts(("police shot someone near my house", "2026-03-01", 5, "Tulsa, OK"),
+                  ("they gassed a choir in Boise, Idaho", "2026-03-01", 4, "Tulsa, OK"))
+    table = incidents.build(incidents.place_all(frame), force, "run")[0].set_index("label")
+    assert table.loc[5, ["city", "place_method", "title"]].tolist() == [
+        "Tulsa", "author: city, state", "Place unknown: lethal force, posted 1 March 2026"]
+    assert table.loc[5, ["lat", "long"]].isna().all() and table.loc[4, "lat"] > 0
+    assert table.loc[4, "title"] == "Boise, Idaho: chemical or electric force, posted 1 March 2026"
 
 
 def test_at_most_three_central_posts_stand_for_an_incident_and_no_copies(force):
@@ -223,7 +232,7 @@ def test_the_date_is_the_one_that_posts_name_most_exactly(force):
     links = pd.DataFrame({"a": ["0", "0", "0"], "b": ["1", "2", "3"], "same": True})
     table = incidents.build(told(frame), force, "run", links)[0]
     assert len(table) == 1 and table["incident_date"][0] == date(2026, 3, 26) and table["date_precision"][0] == "day"
-    assert table["title"][0] == "Chemical and electric in Tulsa, OK, 26 March 2026"
+    assert table["title"][0] == "Tulsa, Oklahoma: chemical or electric force, 26 March 2026"
     assert table["first_post"][0] == date(2026, 3, 28)
 
 
@@ -233,8 +242,9 @@ def test_history_and_rough_dates_are_told_apart_and_have_no_week(force):
                   ("Officers shot a man in Macon, GA last night", "2026-03-28 18:00", 5, ""))
     table = incidents.build(told(frame), force, "run")[0].set_index("title")
     assert incidents.history(table).to_dict() == {
-        "Blunt force in Tulsa, OK, 3 May 2019": True, "Chemical and electric in Boise, ID, February 2026": False,
-        "Lethal in Macon, GA, 27 March 2026": False}
+        "Tulsa, Oklahoma: blunt force, 3 May 2019": True,
+        "Boise, Idaho: chemical or electric force, February 2026": False,
+        "Macon, Georgia: lethal force, 27 March 2026": False}
     weeks = incidents.weekly(table.reset_index(), force)
     assert weeks.sum().sum() == 1 and weeks[5].iloc[0] == 1
 
@@ -247,11 +257,11 @@ def chances(*rows):
 def test_ranks_are_the_highest_that_some_text_likely_tells(force):
     none = [None] * 6
     got = incidents.ranks(chances(
-        ("one", "model", 2, 0.02, 0.08, 0.6, 0.2, 0.06, 0.04),
-        ("two", "model", 4, 0, 0, 0.3, 0.1, 0.3, 0.3), ("two", "model", 4, 0, 0, 0.3, 0.1, 0.3, 0.3),
-        ("many", "model", 2, 0, 0, 0.96, 0, 0, 0.04), *[("many", "model", 2, 0, 0, 0.96, 0, 0, 0.04)] * 30,
-        ("person", "person", 3, *none), ("person", "model", 2, 0, 0, 0.9, 0.1, 0, 0),
-        ("doubt", "model", 2, 0.3, 0.3, 0.36, 0.04, 0, 0)), force)
+        ("one", "predicted", 2, 0.02, 0.08, 0.6, 0.2, 0.06, 0.04),
+        ("two", "predicted", 4, 0, 0, 0.3, 0.1, 0.3, 0.3), ("two", "predicted", 4, 0, 0, 0.3, 0.1, 0.3, 0.3),
+        ("many", "predicted", 2, 0, 0, 0.96, 0, 0, 0.04), *[("many", "predicted", 2, 0, 0, 0.96, 0, 0, 0.04)] * 30,
+        ("person", "labelled", 3, *none), ("person", "predicted", 2, 0, 0, 0.9, 0.1, 0, 0),
+        ("doubt", "predicted", 2, 0.3, 0.3, 0.36, 0.04, 0, 0)), force)
     assert got.loc["one", ["label", "label_low", "label_high"]].tolist() == [2, 1, 4]
     assert got.loc["two", ["label", "label_low", "label_high"]].tolist() == [5, 2, 5]  # 1 - 0.7² = 0.51
     assert got.loc["two", "confidence"] == pytest.approx(0.51)
@@ -265,10 +275,10 @@ def test_copies_count_once_and_a_persons_word_goes_before(force):
     copies[[f"p{k}" for k in range(6)]] = [0, 0, 0.7, 0, 0, 0.3]
     table = incidents.build(told(copies), force, "run")[0]
     assert table["label"].tolist() == [2] and table["label_high"].tolist() == [5]
-    copies.loc[8, ["decided_by", "label", "confidence"]] = ["person", 3, 1.0]
+    copies.loc[8, ["decided_by", "label", "confidence"]] = ["labelled", 3, 1.0]
     copies.loc[8, [f"p{k}" for k in range(6)]] = np.nan
     row = incidents.build(told(copies), force, "run")[0].iloc[0]
-    assert row[["label", "label_low", "label_high", "decided_by"]].tolist() == [3, 3, 3, "person"]
+    assert row[["label", "label_low", "label_high", "decided_by"]].tolist() == [3, 3, 3, "labelled"]
 
 
 def test_a_person_outranks_the_model_and_copies_of_labelled_texts_are_not_predicted():
@@ -278,8 +288,8 @@ def test_a_person_outranks_the_model_and_copies_of_labelled_texts_are_not_predic
     said = pd.DataFrame({"id": ["1", "2", "3", "4"], "label": 5, "confidence": 0.7, "p0": 0.3, "p5": 0.7})
     got = incidents.decide(frame, labels, said).set_index("id")
     assert got["label"].to_dict() == {"0": 1, "1": 5, "2": 5, "3": 3, "4": 5}
-    assert got.loc["0", ["decided_by", "confidence"]].tolist() == ["person", 1.0]
-    assert got.loc["3", "decided_by"] == "person" and got.loc["1", "decided_by"] == "model"
+    assert got.loc["0", ["decided_by", "confidence"]].tolist() == ["labelled", 1.0]
+    assert got.loc["3", "decided_by"] == "labelled" and got.loc["1", "decided_by"] == "predicted"
     assert got["p5"].dropna().to_dict() == {"1": 0.7, "2": 0.7, "4": 0.7}
 
 

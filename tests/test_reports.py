@@ -75,6 +75,18 @@ def test_the_page_has_what_a_reader_needs(page):
     assert "invented posts" in text and "<dt>data</dt><dd>starter-force-1</dd>" in text
 
 
+def test_links_lead_to_pages_that_are_there_and_the_header_names_the_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(reports, "_overdue", lambda names: 3)
+    annex = new_markdown_cell("# A title\n\nSee [A4](A4_active_learning.ipynb), [A3](A3_queries.ipynb).")
+    notebook = new_notebook(cells=[annex], metadata={"papermill": {"parameters": {"task": "threat"}}})
+    nbformat.write(notebook, tmp_path / "2_label.ipynb")
+    (tmp_path / "A3_queries.html").touch()
+    reports.render(tmp_path / "2_label.ipynb", tmp_path / "2_label.html")
+    text = (tmp_path / "2_label.html").read_text()
+    assert 'See A4, <a href="A3_queries.html">A3</a>.' in text and ">Terror threat indicator</a></strong>" in text
+    assert "<code>make comply</code>" in text and "`" not in text
+
+
 def test_nothing_is_asked_of_any_host(page):
     text = page.read_text()
     assert "default-src 'none'" in text and "@import" not in text and "url(" not in text

@@ -32,10 +32,10 @@ WHERE = {"i1": ("Tulsa", "OK", 36.1, -95.9), "i2": ("", "", None, None), "i3": (
 def built(**homes):
     """Incidents as they are built from posts: `homes` gives the numbers of the posts of each."""
     rows = [{"incident_id": one, "incident_date": date(2026, 3, 1), "tweet_id": f"p{posts[0]}", "user_name": "a1",
-             "title": f"Lethal in {'Tulsa, OK' if WHERE[one][0] else 'a place unknown'}", "description": "",
+             "title": f"{'Tulsa, Oklahoma' if WHERE[one][0] else 'Place unknown'}: lethal force", "description": "",
              "city": WHERE[one][0], "state": WHERE[one][1], "country": "US" if WHERE[one][0] else "",
              "lat": WHERE[one][2], "long": WHERE[one][3], "place_method": "city, state", "label": 5,
-             "confidence": 0.6, "decided_by": "model", "status": "pending", "tags": "Lethal",
+             "confidence": 0.6, "decided_by": "predicted", "status": "pending", "tags": "Lethal",
              "src": f"d/p{posts[0]}", "posts": len(posts), "model": "m"} for one, posts in homes.items()]
     members = pd.DataFrame([(one, f"p{k}") for one, posts in homes.items() for k in posts],
                            columns=["incident_id", "id"])
@@ -94,10 +94,10 @@ def test_an_edit_shows_in_the_view_with_what_follows_from_it_and_undo_brings_bac
     desk.do("i2", "edit", "bob", value={"rank": 3})
     row = desk.store.force_ranks().set_index("incident_id").loc["i2"]
     assert row[["title", "city", "state", "force_rank", "tags", "confidence"]].tolist() == [
-        "Blunt force in Boise, ID, 27 February 2026", "Boise", "ID", 3, "Blunt force", 1.0]
+        "Boise, Idaho: blunt force, 27 February 2026", "Boise", "ID", 3, "Blunt force", 1.0]
     assert str(row["incident_date"]) == "2026-02-27" and row["lat"] == pytest.approx(43.6, abs=0.1)
     desk.do("", "undo")
-    assert desk.of("i2", "title", "label") == ["Chemical and electric in Boise, ID, 27 February 2026", 4]
+    assert desk.of("i2", "title", "label") == ["Boise, Idaho: chemical or electric force, 27 February 2026", 4]
     desk.do("", "undo")
     pd.testing.assert_frame_equal(desk.store.force_ranks(), before)
 
@@ -217,7 +217,7 @@ def test_apply_may_be_applied_to_its_own_result(desk):
     once = review.apply(*built(**THREE), desk.log())
     twice = review.apply(once, built(**THREE)[1], desk.log())
     pd.testing.assert_frame_equal(once, twice)
-    assert json.loads(once["built"][1])["title"] == "Lethal in a place unknown"
+    assert json.loads(once["built"][1])["title"] == "Place unknown: lethal force"
 
 
 def test_a_decision_made_while_incidents_are_built_is_not_lost(desk):
@@ -282,7 +282,7 @@ def test_ids_of_forgotten_posts_leave_the_log_and_its_rows_stay(desk):
 def test_the_queue_shows_why_an_incident_stands_where_it_stands(desk):
     frame, members = built(**THREE)
     frame.loc[1, ["label", "confidence"]] = [4, 0.2]
-    frame.loc[2, ["confidence", "decided_by"]] = [1.0, "person"]
+    frame.loc[2, ["confidence", "decided_by"]] = [1.0, "labelled"]
     got = review.queue(frame, members, POSTS, 5).set_index("incident_id")
     assert got.index.tolist() == ["i1", "i2", "i3"]
     assert got.loc["i1", ["link", "independent", "named_city", "day"]].tolist() == [1, pytest.approx(2 / 3), 1, 1]
