@@ -205,7 +205,7 @@ def test_an_incident_has_a_title_without_text_and_its_posts_are_named(force):
 def test_an_authors_home_is_no_place_of_an_incident(force):
     frame = posts(("police shot someone near my house", "2026-03-01", 5, "Tulsa, OK"),
                   ("they gassed a choir in Boise, Idaho", "2026-03-01", 4, "Tulsa, OK"))
-    table = incidents.build(incidents.place_all(frame), force, "run")[0].set_index("label")
+    table = incidents.build(told(frame), force, "run")[0].set_index("label")
     assert table.loc[5, ["city", "place_method", "title"]].tolist() == [
         "Tulsa", "author: city, state", "Place unknown: lethal force, posted 1 March 2026"]
     assert table.loc[5, ["lat", "long"]].isna().all() and table.loc[4, "lat"] > 0
