@@ -140,7 +140,7 @@ def corrected(table: pd.DataFrame, task: Task) -> None:
     figure, (axis,) = canvas(7.6, 0.9 + 0.42 * len(table))
     axis.barh(names, table["incidents"], color=[task.colors[number] for number in table.index], alpha=0.75)
     value, low, high = (table[f"incidents_{name}"] for name in ("value", "low", "high"))
-    known = value.notna().all()
+    known = bool(value.notna().all())
     if known:
         axis.errorbar(value, names, xerr=[(value - low).clip(0), (high - value).clip(0)], fmt="o", color=INK, capsize=3)
     axis.invert_yaxis()

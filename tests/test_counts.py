@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import soak
 
-from hrf_utils import counts, frontpage, intervals
+from hrf_utils import counts, figures, frontpage, intervals
 from hrf_utils.settings import InputError
 
 SHARES = np.array([0.42, 0.2, 0.04, 0.03, 0.06, 0.25])
@@ -134,6 +134,16 @@ def test_incidents_are_corrected_by_label_and_small_cells_merged(force, halved):
     assert labels["incidents"].isna().tolist() == [True, True, False, False, False, False, False]
     assert labels.loc["all", ["incidents", "incidents_value", "value"]].tolist() == [87, 55, 140]
     assert labels.loc[3, ["posts", "value"]].tolist() == [3, 30]
+
+
+def test_the_figure_shows_what_is_corrected_and_only_that(force, halved, monkeypatch):
+    table, alts = found((60, "TX", 5, "predicted"), (20, "TX", 4, "labelled")), []
+    monkeypatch.setattr(figures, "show", lambda figure, alt: alts.append(alt))
+    for correction in (halved, halved._replace(posts=halved.posts * np.nan, factors=halved.factors * np.nan)):
+        labels = counts.by_label(table.assign(id="1"), table, correction, force)
+        figures.corrected(labels.drop(index="all"), force)
+    assert "Lethal 60, corrected 30 (30 to 30)" in alts[0]
+    assert "Lethal 60." in alts[1] and "corrected" not in alts[1]
 
 
 def test_rates_divide_by_the_census(halved):
