@@ -137,7 +137,7 @@ def test_what_is_old_is_chosen_by_year_and_no_day_is_shown_that_nobody_knows(tmp
     page = visit(tmp_path / "map.html")
     for box in ("#from", "#to"):
         assert page.locator(f"{box} option").all_inner_texts() == listed
-    titles = page.evaluate("points.map(p => dot(p).options.title.split('OK, ')[1])")
+    titles = page.evaluate("points.map(p => dot(p).options.title.split('Oklahoma, ')[1])")
     month = pd.Timestamp(days[-1]).strftime("%B %Y")
     assert titles[:2] == ["1968", "17 January 1974"] and titles[-1] == month and page.complaints == []
     page.locator("#from").select_option(listed[2])
