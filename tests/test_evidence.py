@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import drift, evidence, figures, intervals
+from hrf_utils import drift, evidence, figures
 
 
 @pytest.fixture
@@ -83,11 +83,3 @@ def test_a_canvas_has_rows():
     figure, axes = figures.canvas(4, 4, 2, 3)
     plt.close(figure)
     assert len(axes) == 6
-
-
-@pytest.mark.parametrize(("cell", "says"), [
-    ((0.99987, 0.9998, 0.99990), "over 99.9%"), ((0.9987, 0.9980, 0.9990), "99.9% (99.8% to 99.9%)"),
-    ((0.962, 0.948, 0.971), "96% (95% to 97%)"), ((0.0, 0.0, 0.05), "0% (0% to 5%)"),
-    ((0.001, 0.0, 0.004), "0.1% (0.0% to 0.4%)"), ((1.0, 0.8, 1.0), "100% (80% to 100%)")])
-def test_percent_close_to_all_or_nothing(cell, says):
-    assert intervals.show(dict(zip(["value", "low", "high"], cell, strict=True)), percent=True) == says

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrf_utils.intervals import interval, resamples, share, wilson
+from hrf_utils.intervals import interval, resamples, share, show, wilson
 
 
 def test_clusters_are_drawn_whole(made):
@@ -35,3 +35,11 @@ def test_a_share_without_rows_is_not_a_number():
     for value in (0, 1):
         assert share(np.full(60, value), drawn) == wilson(20 * value, 20)
     assert share(np.array([1, 0, 1, 1]), np.ones((5, 4))) == {"value": 0.75, "low": 0.75, "high": 0.75}
+
+
+@pytest.mark.parametrize(("cell", "says"), [
+    ((0.99987, 0.9998, 0.99990), "over 99.9%"), ((0.9987, 0.9980, 0.9990), "99.9% (99.8% to 99.9%)"),
+    ((0.962, 0.948, 0.971), "96% (95% to 97%)"), ((0.0, 0.0, 0.05), "0% (0% to 5%)"),
+    ((0.001, 0.0, 0.004), "0.1% (0.0% to 0.4%)"), ((1.0, 0.8, 1.0), "100% (80% to 100%)")])
+def test_percent_close_to_all_or_nothing(cell, says):
+    assert show(dict(zip(["value", "low", "high"], cell, strict=True)), percent=True) == says
