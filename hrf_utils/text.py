@@ -14,6 +14,8 @@ LONGEST = 25_000
 ALIKE = 0.7
 """Estimated Jaccard similarity from which two texts count as copies."""
 _PERMUTATIONS, _ROWS, _SHINGLE, _PREFIX = 128, 4, 5, 50
+_AT_ONCE = 10_000
+"""Texts whose shingles are held at once: they take a hundred times the room of the digests."""
 _MIX = np.array([2654435761, 40503, 2246822519, 3266489917])
 """Odd numbers that fold the four values of a band into one 64-bit key."""
 
@@ -66,9 +68,7 @@ def near_duplicates(texts: pd.Series) -> np.ndarray:
     plain = [canonical(text) for text in texts]
     if not plain:
         return np.array([], dtype=int)
-    shingles = [list({p[i:i + _SHINGLE] for i in range(max(1, len(p) - _SHINGLE + 1))})
-                for p in plain]
-    digests = np.array(RMinHash.digests_from_token_sets(shingles, _PERMUTATIONS, 42))
+    digests = np.concatenate([_digests(plain[start:start + _AT_ONCE]) for start in range(0, len(plain), _AT_ONCE)])
     prefixes = pd.Series(plain).str[:_PREFIX]
     pairs = [_neighbours(prefixes[prefixes.str.len() == _PREFIX])]
     for start in range(0, _PERMUTATIONS, _ROWS):
@@ -77,6 +77,12 @@ def near_duplicates(texts: pd.Series) -> np.ndarray:
         pairs.append(found[alike])
     links = np.concatenate(pairs)
     return components(len(plain), links)
+
+
+def _digests(plain: list[str]) -> np.ndarray:
+    """MinHash digests of texts, shape (n, permutations)."""
+    shingles = [list({p[i:i + _SHINGLE] for i in range(max(1, len(p) - _SHINGLE + 1))}) for p in plain]
+    return np.array(RMinHash.digests_from_token_sets(shingles, _PERMUTATIONS, 42), np.uint32)
 
 
 def _neighbours(key: pd.Series) -> np.ndarray:
