@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
 from hrf_utils import corroboration, counts, files, reports, tasks
-from hrf_utils.intervals import order, tell_apart
+from hrf_utils.intervals import order, show, tell_apart
 from hrf_utils.places import is_home
 from hrf_utils.tasks import Task
 
@@ -150,11 +150,8 @@ def _day(text: str, month: str = "%B") -> str:
     return f"{(at := pd.Timestamp(text)).day} {at:{month}} {at.year}" if text else "no date"
 
 
-def _share(cell: dict, digits: int = 0) -> str:
-    if cell["value"] is None:
-        return "an unknown share"
-    value, low, high = (f"{cell[key]:.{digits}%}" for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+def _share(cell: dict) -> str:
+    return "an unknown share" if cell["value"] is None else show(cell, percent=True)
 
 
 def _bars(counted: dict) -> dict:

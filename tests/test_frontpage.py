@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from test_reports import HOSTILE
 
 from hrf_utils import confidence, counts, evaluation, exports, files, frontpage, maps, places, tasks
-from hrf_utils.intervals import resamples
+from hrf_utils.intervals import resamples, show
 
 PLACES = [("Tulsa", "OK", 36.15, -95.99), ("Boise", "ID", 43.62, -116.2), ("Portland", "OR", 45.52, -122.68),
           ("New York City", "NY", 40.71, -74.01), ("", "KS", 38.5, -98.4), ("", "", None, None)]
@@ -223,8 +223,8 @@ def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
     assert f"{(true & said).sum()} of {said.sum()} truly {task.says}: {(true & said).sum() / said.sum():.0%} (" in text
     assert f"It misses {(true & ~said).sum()} of {true.sum()} that do" in text and "macro-F1" not in text
     false = metrics["false_alarms"]["1 in 100"]
-    assert f"The fewer posts {task.says}, the more of what it flags is false: {false['value']:.1%} (" in text
-    assert f"{false['high']:.1%}) at 1 in 100, " in text and "at 1 in 10,000." in text
+    told = f"The fewer posts {task.says}, the more of what it flags is false: {show(false, percent=True)} at 1 in 100, "
+    assert told in text and "at 1 in 10,000." in text and "100.0%" not in text
     assert "The label of 7 of 239 incidents is not settled" in text and f"{task.finding.capitalize()} by " in text
     assert "police" not in text.lower() or name == "force"
 
