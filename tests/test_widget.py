@@ -159,5 +159,6 @@ def test_labelling_by_keys_in_jupyterlab(page, lab, home, tmp_path):
     page.fill(".hrf-labeler input", "Ann 5")
     page.keyboard.press("Enter")
     page.wait_for_selector(".jp-CodeCell:nth-of-type(2) .hrf-labeler .labels")
+    page.wait_for_function("document.activeElement.closest('.hrf-labeler')")
     press(page, "2", "1")
     assert store.labels("threat", ["d"])["label"].tolist() == [1]
