@@ -88,7 +88,7 @@ def press(page, *keys):
     """Press keys as a person would: the next one when the widget has answered."""
     for key in keys:
         page.keyboard.press(key)
-        page.wait_for_selector(".hrf-labeler:not([aria-busy])")
+        page.wait_for_selector(".hrf-labeler[aria-busy]", state="detached")
 
 
 def test_labelling_by_keys_in_jupyterlab(page, lab, home, tmp_path):
