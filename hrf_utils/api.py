@@ -93,7 +93,7 @@ class ThreatLevel(BaseModel):
     score: float | None
     label: int
     name: str
-    decided_by: Literal["model", "person"]
+    decided_by: Literal["predicted", "labelled"]
     label_set: list[str]
     abstains: bool
     cut: bool
@@ -252,7 +252,7 @@ async def threat_level(request: Request, tweet_id: Annotated[str, InPath(pattern
         name = task.names[found.label]
         shown |= {"label": found.label, "name": name, "label_set": [name], "abstains": False}
     return ThreatLevel(tweet_id=tweet_id, score=score if found.label is None else None, model=said.model.name,
-                       decided_by="model" if found.label is None else "person", prevalence=prevalence, **shown,
+                       decided_by="predicted" if found.label is None else "labelled", prevalence=prevalence, **shown,
                        text=found.text if settings.flag("SHOW_TEXT") else None)
 
 

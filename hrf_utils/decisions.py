@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from hrf_utils.places import Place, coordinates, is_home, spoken
+from hrf_utils.places import Place, coordinates, spoken
 from hrf_utils.settings import InputError
 from hrf_utils.tasks import Task
 from hrf_utils.text import clean
@@ -94,8 +94,7 @@ def _edit(step: dict, case: Case) -> None:
 
 def _head(row: dict, task: Task) -> str:
     """How the title of an incident begins."""
-    place = [""] * 3 if is_home(row["place_method"]) else [row[name] for name in ("city", "state", "country")]
-    return f"{spoken(*place)}: {task.told[row['label']]}"
+    return f"{spoken(row['city'], row['state'], row['country'])}: {task.told[row['label']]}"
 
 
 def _date(text: object) -> str | None:

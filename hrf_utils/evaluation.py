@@ -282,31 +282,23 @@ def without_one_form(rows: pd.DataFrame, task: Task, weights: np.ndarray, seed: 
     return pd.DataFrame.from_dict(table, orient="index").rename_axis("texts")
 
 
-def ceiling(labels: pd.DataFrame, k: int, draws: int = 1000) -> dict[str, object]:
-    """What texts with several labels tell: how often two agree, and the best that a model could do.
+def ceiling(labels: pd.DataFrame, draws: int = 1000) -> dict[str, object]:
+    """The best that a model could do on texts with several labels.
 
     Parameters
     ----------
     labels : one row a label that a person gave, with ``text_key`` (equal for a text's copies) and ``label``
-    k : number of labels of the task
 
     Returns
     -------
-    dict of ``texts`` (number with two labels or more), ``agreement`` (chance that two labels of a text
-    are the same: the accuracy of a second labeler), ``macro_f1`` (a second labeler's, the first one's
-    labels being the truth) and ``accuracy`` (the share of labels that the commonest label of each text
-    gets right). A model sees one answer a text, so that no accuracy above it is to be had on texts like
-    these; with few labels a text it is an optimistic estimate. Intervals resample texts. None where no
-    text has two.
+    dict of ``texts`` (number with two labels or more) and ``accuracy`` (the share of labels that the commonest label
+    of each text gets right). A model sees one answer a text, so that no accuracy above it is to be had on texts like
+    these; with few labels a text it is an optimistic estimate. The interval resamples texts; None where no text has
+    two.
     """
-    counts = labels.groupby(["text_key", "label"]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=range(k), fill_value=0).to_numpy(float)
-    counts = counts[counts.sum(axis=1) > 1]
-    if not len(counts):
-        return {"texts": 0, "agreement": None, "macro_f1": None, "accuracy": None}
-    copies, top = counts.sum(axis=1), counts.max(axis=1)
-    weights = resamples(np.arange(len(counts)), draws)
-    pairs = np.einsum("ti,tj->tij", counts, counts) - counts[:, :, None] * np.eye(k)
-    second = from_confusion(np.tensordot(weights, pairs, 1))
-    return {"texts": len(counts), "agreement": interval(second["accuracy"]), "macro_f1": interval(second["macro_f1"]),
-            "accuracy": interval((weights @ top) / (weights @ copies))}
+    counts = labels.groupby(["text_key", "label"]).size().groupby("text_key").agg(["sum", "max"])
+    copies, top = counts[counts["sum"] > 1].to_numpy(float).T
+    if not len(copies):
+        return {"texts": 0, "accuracy": None}
+    weights = resamples(np.arange(len(copies)), draws)
+    return {"texts": len(copies), "accuracy": interval((weights @ top) / (weights @ copies))}

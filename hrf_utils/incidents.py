@@ -90,8 +90,8 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     -------
     incidents : one row each; the id is a digest of its earliest post's. ``label`` with ``label_low`` and
         ``label_high`` is what `ranks` finds; the date is the one that its posts name most exactly, then most often,
-        else that of its earliest post (``date_precision`` is ``post`` then); the place is the one that is told rather
-        than an author's home, then most exact, then most often, and a home has no coordinates and is in no title;
+        else that of its earliest post (``date_precision`` is ``post`` then); the place is the one that is told most
+        exactly, then most often, and stays empty where there is none but an author's home;
         ``representatives`` are the ids of its most central posts, as JSON.
     members : ``incident_id`` and ``id``
 
@@ -114,7 +114,7 @@ def build(posts: pd.DataFrame, task: Task, model: str,
     unnamed = found["date_precision"].isna()
     found["incident_date"] = found["incident_date"].where(~unnamed, found["first_post"])
     found["date_precision"] = found["date_precision"].where(~unnamed, np.where(found["first_post"].isna(), "", "post"))
-    places = found[["city", "state", "country"]].mask(found["place_method"].map(is_home), "").to_numpy()
+    places = found[["city", "state", "country"]].to_numpy()
     points = [coordinates(Place(*(part or None for part in row))) or (None, None) for row in places]
     when = [_when(day, precision) for day, precision in found[["incident_date", "date_precision"]].to_numpy()]
     titles = [f"{spoken(*place)}: {task.told[label]}{day}"
@@ -172,7 +172,7 @@ def _dates(texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _places(texts: pd.DataFrame) -> pd.DataFrame:
-    """The place of each incident that is told rather than an author's home, most exact, and most often."""
+    """The place of each incident that is told most exactly, then most often; a home leaves its method, and no place."""
     names = ["city", "state", "country"]
     table = texts.assign(**{name: texts[name].fillna("") for name in names},
                          told=~texts["place_method"].map(is_home).astype(bool))
@@ -181,6 +181,7 @@ def _places(texts: pd.DataFrame) -> pd.DataFrame:
         .agg(votes=("id", "size"), place_method=("place_method", "first")).reset_index()
     votes["told"] &= votes["exact"] > 0
     best = votes.sort_values(["told", "exact", "votes"], ascending=False, kind="stable").drop_duplicates("incident_id")
+    best.loc[best["place_method"].map(is_home).astype(bool), names] = ""
     return best.set_index("incident_id")[[*names, "place_method"]]
 
 

@@ -15,7 +15,6 @@ import pandas as pd
 
 from hrf_utils import decisions, settings, store_reviews, tasks
 from hrf_utils.decisions import STATUSES, plain
-from hrf_utils.places import is_home
 from hrf_utils.settings import ROOT, InputError
 from hrf_utils.store import Store
 from hrf_utils.text import clean, components, near_duplicates
@@ -240,7 +239,7 @@ def question(incident: dict, task: tasks.Task) -> str:
     The words stand in the task file; a task without them asks nobody.
     """
     words = task.author_questions or {}
-    lacks = {"place": not incident["city"] or is_home(incident.get("place_method", "")),
+    lacks = {"place": not incident["city"],
              "date": pd.isna(incident["incident_date"]) or incident.get("date_precision", "day") != "day"}
     asked = [words[name] for name, missing in lacks.items() if missing and name in words]
     return "\n".join([words["opening"], *asked, words["closing"]]) if asked else ""

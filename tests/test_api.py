@@ -309,7 +309,7 @@ def test_a_post_of_x_is_scored_and_paid_for(serve, x_posts, monkeypatch):
     client = serve(THREAT_ENABLED="1")
     wanted = x_posts.posts[0]["id"]
     got = client.get(f"/threat_level/{wanted}").json()
-    assert 0 <= got["score"] <= 1 and got["decided_by"] == "model" and got["text"] is None
+    assert 0 <= got["score"] <= 1 and got["decided_by"] == "predicted" and got["text"] is None
     assert got["notice"].endswith("not evidence about a person.") and set(got["label_set"]) <= {"No support", "Support"}
     assert got["prevalence"] == [{"positives": "1 in 100", "false_share": 0.9, "low": 0.8, "high": 0.95}]
     assert Store.open().queries("x")["spent"].sum() == pytest.approx(0.005)
@@ -349,9 +349,9 @@ def test_the_store_is_asked_before_x_and_a_person_before_the_model(serve, db_url
     store.add_labels(pd.DataFrame({"task": "threat", "dataset": "d", "id": [second], "labeler": "ann", "label": 1,
                                    "origin": "session", "codebook_version": 1}))
     store.forget(pd.DataFrame({"dataset": ["d"], "id": [third], "reason": ["deleted"]}))
-    assert client.get(f"/threat_level/{first}").json()["decided_by"] == "model"
+    assert client.get(f"/threat_level/{first}").json()["decided_by"] == "predicted"
     got = client.get(f"/threat_level/{second}").json()
-    assert (got["decided_by"], got["score"], got["name"]) == ("person", None, "Support")
+    assert (got["decided_by"], got["score"], got["name"]) == ("labelled", None, "Support")
     assert "no public post" in said(client.get(f"/threat_level/{third}"), 404)
 
 

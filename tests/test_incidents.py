@@ -207,7 +207,7 @@ def test_an_authors_home_is_no_place_of_an_incident(force):
                   ("they gassed a choir in Boise, Idaho", "2026-03-01", 4, "Tulsa, OK"))
     table = incidents.build(told(frame), force, "run")[0].set_index("label")
     assert table.loc[5, ["city", "place_method", "title"]].tolist() == [
-        "Tulsa", "author: city, state", "Place unknown: lethal force, posted 1 March 2026"]
+        "", "author: city, state", "Place unknown: lethal force, posted 1 March 2026"]
     assert table.loc[5, ["lat", "long"]].isna().all() and table.loc[4, "lat"] > 0
     assert table.loc[4, "title"] == "Boise, Idaho: chemical or electric force, posted 1 March 2026"
 
