@@ -70,19 +70,26 @@ def near_duplicates(texts: pd.Series) -> np.ndarray:
         return np.array([], dtype=int)
     digests = np.concatenate([_digests(plain[start:start + _AT_ONCE]) for start in range(0, len(plain), _AT_ONCE)])
     prefixes = pd.Series(plain).str[:_PREFIX]
-    pairs = [_neighbours(prefixes[prefixes.str.len() == _PREFIX])]
+    group = components(len(plain), _neighbours(prefixes[prefixes.str.len() == _PREFIX]))
     for start in range(0, _PERMUTATIONS, _ROWS):
         found = _neighbours(pd.Series(digests[:, start:start + _ROWS] @ _MIX))
-        alike = (digests[found[:, 0]] == digests[found[:, 1]]).mean(axis=1) >= ALIKE
-        pairs.append(found[alike])
-    links = np.concatenate(pairs)
-    return components(len(plain), links)
+        apart = found[group[found[:, 0]] != group[found[:, 1]]]
+        linked = group[apart[_alike(digests, apart)]]
+        group = components(len(group), linked)[group]
+    return group
 
 
 def _digests(plain: list[str]) -> np.ndarray:
     """MinHash digests of texts, shape (n, permutations)."""
     shingles = [list({p[i:i + _SHINGLE] for i in range(max(1, len(p) - _SHINGLE + 1))}) for p in plain]
     return np.array(RMinHash.digests_from_token_sets(shingles, _PERMUTATIONS, 42), np.uint32)
+
+
+def _alike(digests: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Whether the texts of each pair (m, 2) reach `ALIKE` by their digests (n, permutations); bool, shape (m,)."""
+    parts = np.array_split(pairs, len(pairs) // _AT_ONCE + 1)
+    shares = [(digests[part[:, 0]] == digests[part[:, 1]]).mean(axis=1) for part in parts]
+    return np.concatenate(shares) >= ALIKE
 
 
 def _neighbours(key: pd.Series) -> np.ndarray:

@@ -23,6 +23,7 @@ from conftest import ROOT, soak
 from load_api import together
 from schemathesis.specs.openapi import checks as of_document
 from test_api import in_store, models, serve  # noqa: F401 - fixtures
+from tqdm import tqdm
 
 from hrf_utils import pipeline
 from hrf_utils.store import Store
@@ -43,7 +44,7 @@ def rounds(count):
     each = min(count, 1_000)
     some = hypothesis.settings(max_examples=each, deadline=None, database=None, phases=[hypothesis.Phase.generate],
                                suppress_health_check=list(hypothesis.HealthCheck))
-    return [(some, number) for number in range(count // each)]
+    return tqdm([(some, number) for number in range(count // each)], unit=f" times {each}")
 
 
 def check_status(status, head):
