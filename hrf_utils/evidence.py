@@ -370,8 +370,8 @@ def drift(table: pd.DataFrame, task: Task) -> None:
 
 def _segments(axis: plt.Axes, rows: pd.DataFrame, color: str) -> None:
     for _, part in rows.groupby("segment"):
-        axis.errorbar(part["at"], part["value"], [part["value"] - part["low"], part["high"] - part["value"]],
-                      fmt="o-", color=color, markersize=4, linewidth=1.5, elinewidth=1.2, alpha=0.9)
+        axis.plot(part["at"], part["value"], "o-", color=color, markersize=4, linewidth=1.5, alpha=0.9)
+        axis.vlines(part["at"], part["low"], part["high"], color=color, linewidth=1.2, alpha=0.9)
 
 
 def ratios(table: pd.DataFrame, title: str) -> None:

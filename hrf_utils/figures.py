@@ -158,8 +158,8 @@ def rates(states: pd.DataFrame, how: str) -> None:
     if table.empty:
         return
     figure, (axis,) = canvas(7.6, 0.9 + 0.26 * len(table))
-    axis.errorbar(table["rate"], table["name"], xerr=[table["rate"] - table["rate_low"],
-                  table["rate_high"] - table["rate"]], fmt="o", color=ACCENT, capsize=3, markersize=5)
+    axis.hlines(table["name"], table["rate_low"], table["rate_high"], color=ACCENT)
+    axis.plot(table["rate"], table["name"], "o", color=ACCENT, markersize=5)
     axis.invert_yaxis()
     axis.set(title=f"Incidents per million people, {how}: the {len(table)} highest", xlabel="per million people")
     axis.set_xlim(left=0)

@@ -11,11 +11,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 from x_server import NOW, Clock, XServer, some_posts
 
-from hrf_utils import settings, tasks, x
+from hrf_utils import inference, settings, tasks, x
 from hrf_utils.intervals import resamples
 
 ROOT = Path(__file__).resolve().parent.parent
 _INSIDE = ("file:", "data:", "blob:")
+
+bfloat16 = pytest.mark.skipif(not inference.has_bfloat16(), reason="this processor does not multiply bfloat16")
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import transformers
+from conftest import bfloat16
 from tokenizers import Tokenizer
 
 from hrf_utils import classifier, inference, network, training
@@ -323,7 +324,7 @@ def calmed(model):
     return model
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+@pytest.mark.parametrize("kind", [pytest.param("bfloat16", marks=bfloat16), "int8"])
 def test_faster_number_formats_give_the_same_labels(kind, copy, split, monkeypatch):
     monkeypatch.setattr(inference, "has_bfloat16", lambda: kind == "bfloat16")
     model = calmed(Classifier.load(copy))

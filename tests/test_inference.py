@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from conftest import bfloat16
 
 from hrf_utils import confidence, inference, lean
 
@@ -65,6 +66,7 @@ def test_a_tokenizer_is_given_only_so_much_at_once(monkeypatch):
     assert [len(part) for part in given] == [3, 3] and inference.tokenise(tokenizer, []) == []
 
 
+@bfloat16
 @pytest.mark.parametrize("kind", ["tiny_bert", "tiny_electra"])
 def test_the_lean_encoder_answers_as_the_one_it_is_made_from(kind, request):
     encoder = transformers.AutoModel.from_pretrained(request.getfixturevalue(kind)).eval()
