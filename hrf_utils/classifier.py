@@ -95,8 +95,8 @@ def run_folder(task: str, run: str | None = None) -> Path:
     return current.parent / (run or current.read_text(encoding="utf8").strip())
 
 
-def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
-         tables: dict[str, pd.DataFrame]) -> Path:
+def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str, tables: dict[str, pd.DataFrame],
+         texts: list[str] | None = None) -> Path:
     """Write a model folder, whole or not at all, and make it the current one of its task.
 
     Parameters
@@ -105,6 +105,7 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
     manifest : what the folder should say about itself; ``task`` and ``labels`` are needed
     card : Markdown for ``README.md``
     tables : CSV files to keep beside the weights, by name
+    texts : what to measure on how many labels eight-bit numbers keep; the manifest has it as ``kept_by_int8``
 
     Returns
     -------
@@ -118,6 +119,8 @@ def save(model: torch.nn.Module, tokenizer: object, manifest: dict, card: str,
         save_file(model.float().state_dict(), work / _WEIGHTS)
         tokenizer.save_pretrained(work)
         _export_onnx(model, tokenizer, work / "model.onnx")
+        if texts:
+            manifest = manifest | {"kept_by_int8": inference.kept_by_int8(model, tokenizer, work / "model.onnx", texts)}
         for name, table in tables.items():
             table.to_csv(work / f"{name}.csv", index=False)
         digests = {path.name: files.sha256(path) for path in sorted(work.iterdir())}
@@ -181,7 +184,9 @@ class Classifier:
     def __init__(self, model: torch.nn.Module, tokenizer: object, manifest: dict, folder: Path,
                  fast: bool | str = False):
         self.model, self.tokenizer, self.manifest, self.folder = model.eval(), tokenizer, manifest, folder
-        self.format, self.answer = inference.fastest(model, folder, fast) if fast else ("float32", model)
+        self.format, self.answer = "float32", model
+        if fast:
+            self.format, self.answer = inference.fastest(model, folder, fast, manifest.get("kept_by_int8", 0.0))
 
     @property
     def name(self) -> str:
@@ -192,8 +197,9 @@ class Classifier:
     def load(cls, folder: Path | str, task: str | None = None, fast: bool | str = False) -> "Classifier":
         """Load a model folder after checking every file against its manifest.
 
-        With `fast` it computes in the number format that the machine is fastest with (`inference.fastest`),
-        else in float32, which gives the same answers everywhere; ``fast="int8"`` asks for that format.
+        With `fast` it computes in the number format that the machine is fastest with at the same labels
+        (`inference.fastest`), else in float32, which gives the same answers everywhere; ``fast="int8"`` asks for
+        that format.
 
         Raises
         ------

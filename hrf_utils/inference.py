@@ -21,6 +21,8 @@ BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 65536
 """The same on a GPU, which is idle between small batches."""
 
+ENOUGH = 0.99
+"""Share of labels that a faster number format has to keep."""
 _CHARACTERS = 4_000_000
 """Characters tokenised at once: a tokenizer holds all the tokens of a text before it cuts them."""
 Answer = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -106,20 +108,27 @@ def has_bfloat16() -> bool:
                 torch.cpu._is_avx512_bf16_supported())
 
 
-def fastest(model: torch.nn.Module, folder: Path, kind: bool | str = True) -> tuple[str, Answer]:
-    """The network in the number format that this machine is fastest with, and the format's name.
+def fastest(model: torch.nn.Module, folder: Path, kind: bool | str = True, kept: float = 0.0) -> tuple[str, Answer]:
+    """The network in the number format that this machine is fastest with at the same labels, and the format's name.
 
-    bfloat16 where the hardware has it, else eight-bit integers through ONNX Runtime (dynamic quantisation of
-    ``model.onnx``), which ``kind="int8"`` asks for anyway; a GPU without bfloat16 stays with float32. The annex A1
-    shows for how many posts each gives float32's label.
+    bfloat16 where the hardware has it, else on a processor eight-bit integers through ONNX Runtime (dynamic
+    quantisation of ``model.onnx``) if they have `kept` the label of enough posts (`ENOUGH`), else float32.
+    ``kind="int8"`` asks for eight bits anyway. The annex A1 shows how fast each is.
     """
     if kind != "int8" and has_bfloat16():
         encoder = model.reader.encoder
         model.reader.encoder = lean.Lean(encoder) if lean.fits(encoder) else encoder.bfloat16()
         return "bfloat16", model
-    if kind != "int8" and torch.cuda.is_available():
+    if kind != "int8" and (kept < ENOUGH or torch.cuda.is_available()):
         return "float32", model
     return "int8", int8(folder / "model.onnx")
+
+
+def kept_by_int8(model: torch.nn.Module, tokenizer: object, path: Path, texts: list[str]) -> float:
+    """Share of texts that an exported network in eight bits gives the label of `model`, the same in float32."""
+    ids = tokenise(tokenizer, texts)
+    labels = [logits(answer, tokenizer, ids).argmax(axis=1) for answer in (model, int8(path))]
+    return float((labels[0] == labels[1]).mean())
 
 
 def int8(path: Path) -> Answer:

@@ -158,7 +158,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     } | about
     split = frame.loc[frame["part"] != "supplement", ["dataset", "id", "label", "part", "group"]]
     tables = {"split": split, "history": history}
-    folder = classifier.save(model, tokenizer, manifest, cards.card(task, manifest), tables)
+    folder = classifier.save(model, tokenizer, manifest, cards.card(task, manifest), tables,
+                             validation["text"].tolist())
     shutil.rmtree(work)
     return Trained(folder, history)
 

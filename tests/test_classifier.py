@@ -169,7 +169,7 @@ def test_the_last_epoch_is_kept_so_that_validation_chooses_nothing(split, force,
     manifest = json.loads((trained.folder / "manifest.json").read_text())
     got = Classifier.load(trained.folder).predict(split.loc[split["part"] == "validation", "text"])
     assert manifest["validation"]["accuracy"] == pytest.approx((got["label"] == split["label"].loc[got.index]).mean())
-    assert set(manifest["thresholds"]) == {"set", "abstain", "settled"}
+    assert set(manifest["thresholds"]) == {"set", "abstain", "settled"} and 0 <= manifest["kept_by_int8"] <= 1
 
 
 def test_the_run_before_is_one_that_can_answer(split, force, tiny_bert):
@@ -330,12 +330,29 @@ def test_faster_number_formats_give_the_same_labels(kind, copy, split, monkeypat
     model = calmed(Classifier.load(copy))
     classifier._export_onnx(model.model, model.tokenizer, copy / "model.onnx")
     exact = model.predict(split["text"])
-    fast = Classifier(model.model, model.tokenizer, model.manifest, copy, fast=True)
+    fast = Classifier(model.model, model.tokenizer, model.manifest | {"kept_by_int8": 0.99}, copy, fast=True)
     assert fast.format == kind and model.format == "float32"
     got = fast.predict(split["text"])
     assert (got["label"] == exact["label"]).mean() > 0.95
     np.testing.assert_allclose(got["confidence"], exact["confidence"], atol=0.1)
     assert (got != exact).any(axis=None)
+
+
+def test_eight_bits_are_used_only_where_they_keep_the_labels(copy, split, monkeypatch):
+    monkeypatch.setattr(inference, "has_bfloat16", lambda: False)
+    model, texts = calmed(Classifier.load(copy)), split["text"].tolist()
+    for kept in ({}, {"kept_by_int8": 0.989}):
+        manifest = {name: value for name, value in model.manifest.items() if name != "kept_by_int8"} | kept
+        assert Classifier(model.model, model.tokenizer, manifest, copy, fast=True).format == "float32"
+    classifier._export_onnx(model.model, model.tokenizer, copy / "model.onnx")
+    rough = Classifier(model.model, model.tokenizer, model.manifest, copy, fast="int8")
+    said = [one.predict(texts)["label"] for one in (model, rough)]
+    kept = inference.kept_by_int8(model.model, model.tokenizer, copy / "model.onnx", texts)
+    assert kept == pytest.approx((said[0] == said[1]).mean()) and rough.format == "int8"
+    with torch.no_grad():
+        model.model.reader.head.bias.add_(torch.tensor([9.0, 0, 0, 0, 0, 0]))
+        model.model.counter.bias.add_(torch.tensor([9.0, 0, 0, 0, 0, 0]))
+    assert inference.kept_by_int8(model.model, model.tokenizer, copy / "model.onnx", texts) < kept
 
 
 def test_a_cascade_asks_the_reader_only_where_the_counter_is_unsure(copy, split, monkeypatch):
