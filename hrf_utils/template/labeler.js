@@ -147,7 +147,8 @@ function render({ model, el: place }) {
         problem, said, hint, asleep);
       if (began) root.focus();
     }
-    const all = counts.labelled + counts.to_go, fast = counts.an_hour === null ? "" : ` · ${Math.round(counts.an_hour)} an hour`;
+    const all = counts.labelled + counts.to_go, speed = counts.an_hour;
+    const fast = speed === null ? "" : ` · ${Math.round(speed).toLocaleString("en")} an hour`;
     pace.textContent = `${counts.labelled} labelled · ${counts.to_go} to go${fast}`;
     bar.firstChild.style.width = all ? `${(100 * counts.labelled) / all}%` : "100%";
     said.textContent = state.said;
