@@ -23,7 +23,9 @@ from conftest import ROOT, soak
 from load_api import together
 from schemathesis.specs.openapi import checks as of_document
 from test_api import in_store, models, serve  # noqa: F401 - fixtures
+from test_watch import COLLECT, make, present  # noqa: F401 - fixtures
 from tqdm import tqdm
+from x_server import some_posts
 
 from hrf_utils import pipeline
 from hrf_utils.store import Store
@@ -139,9 +141,24 @@ def begun(**variables):
     return going, f"http://{where}"
 
 
-def workers_of(process):
-    return [int(one) for one in subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True,
+def children(number):
+    return [int(one) for one in subprocess.run(["pgrep", "-P", str(number)], capture_output=True,
                                                text=True).stdout.split()]
+
+
+def wait_for(found, seconds=120):
+    """Look until it is there."""
+    until = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < until, "it did not come"
+        time.sleep(0.05)
+
+
+def answers(url):
+    try:
+        return httpx.get(f"{url}/incidents").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 @pytest.mark.soak
@@ -149,14 +166,8 @@ def test_a_killed_worker_loses_no_review(models, home, db_url):  # noqa: F811
     in_store(db_url, 20)
     going, url = begun(DB_URL=db_url)
     try:
-        until, kept, tried = time.monotonic() + 120, [], [0]
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{url}/incidents").status_code == 200:
-                    break
-            except httpx.HTTPError:
-                time.sleep(0.2)
-        ended = threading.Event()
+        kept, tried, ended = [], [0], threading.Event()
+        wait_for(lambda: answers(url))
 
         def review(who):
             while not ended.is_set():
@@ -174,14 +185,15 @@ def test_a_killed_worker_loses_no_review(models, home, db_url):  # noqa: F811
         people = [threading.Thread(target=review, args=(f"p{k}",)) for k in range(4)]
         for one in people:
             one.start()
+
+        def ten_more():
+            enough = len(kept) + 10
+            wait_for(lambda: len(kept) >= enough)
+
         for _ in range(soak(2, 30)):
-            before = len(kept)
-            while len(kept) < before + 10 and time.monotonic() < until + 600:
-                time.sleep(0.02)
-            os.kill(random.choice(workers_of(going)), signal.SIGKILL)
-        before = len(kept)
-        while len(kept) < before + 10 and time.monotonic() < until + 600:
-            time.sleep(0.02)
+            ten_more()
+            os.kill(random.choice(children(going.pid)), signal.SIGKILL)
+        ten_more()
         ended.set()
         for one in people:
             one.join(60)
@@ -190,6 +202,37 @@ def test_a_killed_worker_loses_no_review(models, home, db_url):  # noqa: F811
         stored = set(zip(log["number"], log["note"], strict=True))
         assert len(kept) > 20 and set(kept) <= stored and log["number"].is_unique
         print(f"{len(kept)} reviews kept, {len(log)} stored, {tried[0]} tried")
+    finally:
+        going.terminate()
+        going.wait(30)
+
+
+@pytest.mark.soak
+def test_workers_killed_while_they_collect_lose_no_post(present, make, db_url):  # noqa: F811
+    make(COLLECT.replace("100", "1000"))
+    store, asked = Store.open(db_url), threading.Event()
+    present.on_request = lambda number: (asked.set(), time.sleep(0.1))
+    going, url = begun(DB_URL=db_url, SCHEDULE="1", EVERY_HOURS="0.0003", BUDGET_USD="1000")
+
+    def ids():
+        return store.posts("x-force")["id"].tolist()
+
+    try:
+        wait_for(lambda: answers(url) and len(ids()) == 30)
+        for number in range(soak(1, 20)):
+            present.posts = some_posts(250, time.time(), 0.01) + present.posts  # three pages more
+            asked.clear()
+            assert asked.wait(120)
+            time.sleep(random.uniform(0, 0.5))
+            workers = children(going.pid)
+            collecting = [] if number % 2 else [one for worker in workers for one in children(worker)]
+            for one in workers:
+                os.kill(one, signal.SIGKILL)
+            for one in collecting:
+                os.killpg(one, signal.SIGKILL)
+            wait_for(lambda: len(ids()) >= len(present.posts))
+        assert sorted(ids()) == sorted(post["id"] for post in present.posts)
+        assert store.queries("x-force")["new"].sum() == len(present.posts) and store.gaps("x-force").empty
     finally:
         going.terminate()
         going.wait(30)
