@@ -39,7 +39,7 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
     table = files.read_table(path)
     dataset = files.dataset_name(path)
     label_name = posts.column(table, _LABEL_NAMES, str(path))
-    read = posts.from_table(table, dataset, str(path), (label_name, "labeler"))
+    read = posts.from_table(table, dataset, str(path), (label_name, "labeler", "codebook_version"))
     cells = table[label_name].iloc[read.frame["row"] - 1].reset_index(drop=True)
     numbers = cells.map(task.number)
     if numbers.isna().any():
@@ -51,7 +51,8 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
         raise InputError(f"{path}: all rows have the label {int(numbers[0])}; "
                          "nothing can be learned from one class")
     labeler = table["labeler"].iloc[read.frame["row"] - 1].to_numpy() if "labeler" in table else ""
-    labels = pd.DataFrame({"id": read.frame["id"], "labeler": labeler, "label": numbers.astype(int)})
+    labels = pd.DataFrame({"id": read.frame["id"], "labeler": labeler, "label": numbers.astype(int),
+                           "codebook_version": _versions(table, read.frame["row"], path, task)})
     labels["labeler"] = labels["labeler"].map(clean).replace("", "file")
     if Path(path).resolve() == task.starter:
         labels = labels[~withheld(labels["id"])]
@@ -63,8 +64,19 @@ def read_labelled(path: Path | str, task: Task) -> Labelled:
 
 def as_labels(labelled: Labelled, task: Task) -> pd.DataFrame:
     """Rows for the store's labels."""
-    return labelled.labels.assign(task=task.name, dataset=labelled.dataset, origin="import",
-                                  codebook_version=task.codebook_version)
+    return labelled.labels.assign(task=task.name, dataset=labelled.dataset, origin="import")
+
+
+def _versions(table: pd.DataFrame, rows: pd.Series, path: Path | str, task: Task) -> pd.Series:
+    """The version of the codebook that each label was given under; 0 where the file does not say."""
+    given = table["codebook_version"].iloc[rows - 1].replace("", "0") if "codebook_version" in table else \
+        pd.Series("0", rows)
+    known = given.isin([str(number) for number in range(task.codebook_version + 1)])
+    if not known.all():
+        first = int((~known).to_numpy().argmax())
+        raise InputError(f"{path} row {rows.iloc[first]}: {str(given.iloc[first])[:20]!r} is no codebook_version; the "
+                         f"codebook of the task {task.name} stands at {task.codebook_version}")
+    return given.astype(int).reset_index(drop=True)
 
 
 def invented(task: Task, beside: pd.DataFrame) -> pd.DataFrame:

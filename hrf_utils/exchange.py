@@ -104,8 +104,8 @@ def _checked(row: dict, task: Task, found: dict[str, dict]) -> dict:
     version = row["codebook_version"] or str(task.codebook_version)
     at = pd.to_datetime(row["labelled_at"] or utc(), errors="coerce", utc=True)
     if row["origin"] not in _ORIGINS or row["unsure"] not in ("", "0", "1") or pd.isna(at) or not version.isdigit() \
-            or not 1 <= int(version) <= task.codebook_version:
-        raise InputError(f"{where}: one of origin ({', '.join(_ORIGINS)}), unsure (0 or 1), codebook_version (1 to "
+            or int(version) > task.codebook_version:
+        raise InputError(f"{where}: one of origin ({', '.join(_ORIGINS)}), unsure (0 or 1), codebook_version (up to "
                          f"{task.codebook_version}) and labelled_at (a time) is something else")
     return row | {"label": label, "unsure": int(row["unsure"] or 0), "note": clean(row["note"])[:2_000],
                   "labeler": " ".join(clean(row["labeler"])[:60].split()) or row["stem"],

@@ -123,8 +123,7 @@ class Task:
         """Label each text with the highest label one of whose patterns it matches, else the first."""
         answer = pd.Series(0, index=texts.index)
         for number, patterns in sorted((self.patterns or {}).items()):
-            rule = re.compile("|".join(patterns), re.IGNORECASE)
-            answer[texts.map(lambda text, rule=rule: bool(rule.search(text)))] = number
+            answer[_found("|".join(patterns), texts)] = number
         return answer
 
     def codebook(self) -> pd.DataFrame:
@@ -140,9 +139,9 @@ class Task:
     def in_doubt(self, labels: pd.DataFrame) -> pd.DataFrame:
         """Labels that an edit of the codebook puts in doubt, with ``because``, the entries that changed since.
 
-        A label is in doubt where it was recorded under an older version than that of an entry, and is the entry's
-        label, or the post may be one for it: its text matches the entry's ``match`` or, without one, the keyword
-        rule gives it the entry's label.
+        A label is in doubt where it was recorded under an older version than that of an entry, and its text matches
+        the entry's ``match`` and it is another label than the entry's. Without a ``match`` it is in doubt where it is
+        the entry's label or the keyword rule gives the post that one. Version 0, not known, is never older.
 
         Parameters
         ----------
@@ -150,15 +149,22 @@ class Task:
         """
         entries = [{"what": x.name, "label": x.number, "since": x.since} for x in self.labels]
         entries += [case | {"what": case["case"]} for case in self.edge_cases]
-        oldest = labels["codebook_version"].min() if len(labels) else self.codebook_version
-        changed = [entry for entry in entries if entry.get("since", 1) > oldest]
-        older = labels[labels["codebook_version"] < max((entry["since"] for entry in changed), default=0)]
+        changed = [entry for entry in entries if entry.get("since", 1) > 1]
+        older = labels[labels["codebook_version"].between(1, self.codebook_version - 1)]
         ruled, because = self.keyword_rule(older["text"]), pd.Series("", index=older.index)
         for entry in changed:
-            fits = older["text"].str.contains(f"(?i:{entry['match']})") if "match" in entry else ruled == entry["label"]
-            hit = (older["codebook_version"] < entry["since"]) & (fits | (older["label"] == entry["label"]))
+            same = older["label"] == entry["label"]
+            fits = _found(entry["match"], older["text"]) & ~same if "match" in entry else \
+                same | (ruled == entry["label"])
+            hit = (older["codebook_version"] < entry["since"]) & fits
             because[hit] = because[hit].where(because[hit] == "", because[hit] + "; ") + entry["what"]
         return older.assign(because=because)[because != ""]
+
+
+def _found(pattern: str, texts: pd.Series) -> pd.Series:
+    """In which texts a regular expression is found, in upper or lower case."""
+    rule = re.compile(pattern, re.IGNORECASE)
+    return texts.map(lambda text: bool(rule.search(text))).astype(bool)
 
 
 def load(name: str) -> Task:

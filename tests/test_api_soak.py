@@ -220,7 +220,7 @@ def test_workers_killed_while_they_collect_lose_no_post(present, make, db_url): 
     try:
         wait_for(lambda: answers(url) and len(ids()) == 30)
         for number in range(soak(1, 20)):
-            present.posts = some_posts(250, time.time(), 0.01) + present.posts  # three pages more
+            present.posts = some_posts(250, time.time(), 0.001) + present.posts  # three pages more, all newer
             asked.clear()
             assert asked.wait(120)
             time.sleep(random.uniform(0, 0.5))

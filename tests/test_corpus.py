@@ -44,7 +44,7 @@ def test_texts_are_written_one_by_one(name, least):
 def test_columns_ids_and_labels(name):
     frame, task = corpus(name), tasks.load(name)
     assert list(frame.columns) == ["id", "created_at", "author", "author_location", "text", "label", "kind", "city",
-                                   "state", "country", "incident"]
+                                   "state", "country", "incident", "codebook_version"]
     assert frame["id"].is_unique and frame["author"].ne("").all() and frame["text"].ne("").all()
     assert set(frame["label"]) == {str(label.number) for label in task.labels}
     assert pd.to_datetime(frame["created_at"], utc=True).dt.year.eq(2026).all()

@@ -8,8 +8,12 @@ from hrf_utils.settings import InputError
 
 
 def test_labels_by_number_or_name_and_both_spellings_of_columns(force, table):
-    path = table(tweets=["one text", "two texts", "three"], labels=["5", "open hand", "0.0"], labeler=["a", "", "a"])
+    path = table(tweets=["one text", "two texts", "three"], labels=["5", "open hand", "0.0"], labeler=["a", "", "a"],
+                 codebook_version=["1", "", "2"])
     read = datasets.read_labelled(path, force)
+    assert datasets.as_labels(read, force)["codebook_version"].tolist() == [1, 0, 2] and not read.notes
+    unsaid = datasets.read_labelled(table(text=["a", "b"], label=[1, 2]), force)
+    assert datasets.as_labels(unsaid, force)["codebook_version"].tolist() == [0, 0]
     assert read.labels["label"].tolist() == [5, 2, 0] and read.labels["labeler"].tolist() == ["a", "file", "a"]
 
 
@@ -20,6 +24,7 @@ def test_labels_by_number_or_name_and_both_spellings_of_columns(force, table):
     ({"label": ["1", "2"]}, "no column text or tweets"),
     ({"text": ["same", "same"], "label": ["1", "2"], "id": ["1", "2"]}, "all rows have the same text"),
     ({"text": ["a", "b"], "label": ["1", "1"]}, "all rows have the label 1"),
+    ({"text": ["a", "b"], "label": ["1", "2"], "codebook_version": ["1", "99"]}, "row 2: '99' is no codebook_version"),
 ])
 def test_bad_labelled_files_are_one_sentence(force, table, columns, says):
     with pytest.raises(InputError, match=says):

@@ -69,14 +69,17 @@ def test_a_bad_codebook_entry_is_named(tmp_path, monkeypatch, cases, says):
 
 def test_an_edit_of_the_codebook_puts_older_labels_in_doubt(tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "FOLDER", tmp_path)
-    cases = ("case: new, label: 1, since: 3", "case: told, label: as b, since: 3, match: cat", "case: old, label: 1")
+    cases = ("case: new, label: 1, since: 3", "case: told, label: as b, since: 3, match: cat", "case: old, label: 1",
+             "case: one is no fox, label: 1, since: 3, match: fox")
     (tmp_path / "t.yml").write_text(LABELS + "\n".join(f"- {{{case}}}" for case in cases))
     task = tasks.load("t")
-    labels = pd.DataFrame([(0, "x", 1), (1, "x", 2), (0, "x", 2), (0, "a bee", 2), (0, "a Cat", 2), (0, "a bee", 3)],
+    labels = pd.DataFrame([(0, "x", 1), (1, "x", 2), (0, "x", 2), (0, "a bee", 2), (0, "a Cat", 2), (0, "a bee", 3),
+                           (1, "a bee", 0), (1, "a Cat", 2), (0, "a Fox", 2), (1, "a fox", 2)],
                           columns=["label", "text", "codebook_version"])
-    assert task.in_doubt(labels)["because"].to_dict() == {0: "a", 1: "new", 3: "new", 4: "told"}
-    assert task.in_doubt(labels.tail(1)).empty and task.in_doubt(labels.head(0)).empty
-    assert task.cases()["since"].tolist() == [3, 3, 1] and task.codebook()["examples"].tolist() == ["one · two", ""]
+    assert task.in_doubt(labels)["because"].to_dict() == {
+        0: "a", 1: "new", 3: "new", 4: "told", 7: "new; told", 8: "one is no fox", 9: "new"}
+    assert task.in_doubt(labels.loc[[2, 5, 6]]).empty and task.in_doubt(labels.head(0)).empty
+    assert task.cases()["since"].tolist() == [3, 3, 1, 3] and task.codebook()["examples"].tolist() == ["one · two", ""]
 
 
 def test_every_label_has_examples_that_its_task_would_not_contradict(force):
