@@ -107,9 +107,9 @@ def against_baselines(metrics: dict) -> None:
         for y, (name, row) in enumerate(rows.items()):
             _dots(axis, y, row[metric], ACCENT if name == "this model" else QUIET, f"{row[metric]['value']:.2f}")
         axis.set_yticks(range(len(rows)), rows if axis is axes[0] else [""] * len(rows))
-        axis.set(title=title, xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.6))
-    show(figure, "Model and baselines, macro-F1 with 95% intervals: " + "; ".join(
-        f"{name} {_said(row['macro_f1'], '.2f')}" for name, row in rows.items()) + ".")
+        axis.set(title=title, xlim=(0, 1.02), ylim=(len(rows) - 0.5, -0.6), xlabel="line: 95% interval")
+    show(figure, "Model and baselines, accuracy and macro-F1 with 95% intervals: " + "; ".join(
+        f"{name} {_said(row['accuracy'], '.2f')}, {_said(row['macro_f1'], '.2f')}" for name, row in rows.items()) + ".")
 
 
 def roc_and_pr(rows: pd.DataFrame, predictions: pd.DataFrame, metrics: dict, task: Task) -> None:
@@ -234,7 +234,7 @@ def _shares(table: pd.DataFrame, part: str, whole: str, title: str) -> None:
         axis.annotate(counts[y], (1.0, y), (6, 0), textcoords="offset points", va="center",
                       xycoords=("axes fraction", "data"), fontsize=8.5, color=QUIET)
     _lines(axis, table.index)
-    axis.set(title=title, xlim=(-0.02, 1.02))
+    axis.set(title=title, xlim=(-0.02, 1.02), xlabel="share; line: 95% interval")
     axis.xaxis.set_major_formatter(PercentFormatter(1))
     show(figure, f"{title}, with 95% intervals: "
                  + "; ".join(f"{name} {count}" for name, count in zip(table.index, counts, strict=True)) + ".")
@@ -330,7 +330,8 @@ def variants(table: pd.DataFrame, default: str) -> None:
             _dots(axis, y, cell, ACCENT if cell["low"] > 0 or cell["high"] < 0 else QUIET)
             texts.append(f"{name}, {measure} {_said(cell, '+.3f')}")
         axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
-        axis.set(title=f"Change in {measure}", ylim=(len(names) - 0.5, -0.5))
+        axis.set(title=f"Change in {measure}", ylim=(len(names) - 0.5, -0.5),
+                 xlabel="line: 95% interval, blue where it leaves out 0")
         _few_ticks(axis)
         axis.grid(axis="y", visible=False)
     show(figure, "Change against the default recipe, with 95% intervals: " + "; ".join(texts) + ".")
@@ -363,9 +364,11 @@ def drift(table: pd.DataFrame, task: Task) -> None:
         axis.grid(axis="x", visible=False)
     for axis in axes[len(charts):]:
         axis.set_visible(False)
-    estimate = table[table["measure"] == "accuracy"]
-    show(figure, f"Predicted label shares over {len(estimate)} periods with {estimate['n'].sum():,} posts, and an "
-                 f"estimate of accuracy between {estimate['value'].min():.0%} and {estimate['value'].max():.0%}.")
+    figure.supylabel("share of posts; line: 95% interval", fontsize=9.5)
+    ranges = table.groupby("measure")["value"].agg(["min", "max"])
+    show(figure, f"Share of posts over {periods['period'].nunique()} periods, lowest to highest: " + "; ".join(
+        f"{name} {ranges.at[measure, 'min']:.0%} to {ranges.at[measure, 'max']:.0%}"
+        for measure, (name, _) in charts.items() if measure in ranges.index) + ".")
 
 
 def _segments(axis: plt.Axes, rows: pd.DataFrame, color: str) -> None:
@@ -382,5 +385,5 @@ def ratios(table: pd.DataFrame, title: str) -> None:
         _dots(axis, y, row.rename({"ratio": "value"}), ACCENT if name.startswith("ours") else QUIET,
               f"{row['ratio']:.1f}")
     _lines(axis, table.index)
-    axis.set(title=title, xlim=(0, None))
+    axis.set(title=title, xlim=(0, None), xlabel="times as many posts a second; line: lowest to highest round")
     show(figure, f"{title}: " + "; ".join(f"{name} {row['ratio']:.1f} times" for name, row in table.iterrows()) + ".")

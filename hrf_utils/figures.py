@@ -152,18 +152,29 @@ def corrected(table: pd.DataFrame, task: Task) -> None:
         for row in table.itertuples()) + ".")
 
 
-def rates(states: pd.DataFrame, how: str) -> None:
-    """Incidents per million people with intervals, of the 15 states with the highest; `how` says how they count."""
-    table = states.dropna(subset=["rate"]).head(15) if len(states) else states
+def rates(states: pd.DataFrame, how: str, times: pd.Series) -> None:
+    """Incidents per million people with intervals, of the 15 states with the highest.
+
+    Parameters
+    ----------
+    states : from `frontpage.counted`
+    how : how they count
+    times : when the posts collected were written, which is the time that rates are for
+    """
+    known = states.dropna(subset=["rate"]) if len(states) else states
+    table = known.head(15)
     if table.empty:
         return
+    first, last = times.min(), times.max()
+    span = f", {first:%-d %B %Y} to {last:%-d %B %Y}" if pd.notna(first) else ""
     figure, (axis,) = canvas(7.6, 0.9 + 0.26 * len(table))
     axis.hlines(table["name"], table["rate_low"], table["rate_high"], color=ACCENT)
     axis.plot(table["rate"], table["name"], "o", color=ACCENT, markersize=5)
     axis.invert_yaxis()
-    axis.set(title=f"Incidents per million people, {how}: the {len(table)} highest", xlabel="per million people")
+    axis.set(title=f"Incidents per million people, {how}: {len(table)} of {len(known)} states with five or more",
+             xlabel=f"per million people{span}; line: 95% interval")
     axis.set_xlim(left=0)
     axis.grid(axis="y", visible=False)
-    show(figure, f"Incidents per million people, {how}: " + ", ".join(
+    show(figure, f"Incidents per million people{span}, {how}, with 95% intervals: " + ", ".join(
         f"{row.name} {row.rate:.1f} ({row.rate_low:.1f} to {row.rate_high:.1f})"
         for row in table.itertuples(index=False)) + ".")
