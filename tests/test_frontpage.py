@@ -219,7 +219,7 @@ def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
     text, (decided, test, metrics) = words(write(tmp_path, task, found)), judged(name)
     assert f"{decided['label'].isin(task.positive).sum()} of 900 posts" in text and "28 July 2026 " + task.says in text
     assert f"Leaving out 3 from other countries, they tell of 240 {task.finding}" in text
-        assert "1 of these were rejected" in text
+    assert "1 of these were rejected" in text
     true, said = test["label"].isin(task.positive), test["predicted"].isin(task.positive)
     assert f"{(true & said).sum()} of {said.sum()} truly {task.says}: {(true & said).sum() / said.sum():.0%} (" in text
     assert f"It misses {(true & ~said).sum()} of {true.sum()} that do" in text and "macro-F1" not in text
