@@ -212,7 +212,8 @@ def test_workers_killed_while_they_collect_lose_no_post(present, make, db_url): 
     make(COLLECT.replace("100", "1000"))
     store, asked = Store.open(db_url), threading.Event()
     present.on_request = lambda number: (asked.set(), time.sleep(0.1))
-    going, url = begun(DB_URL=db_url, SCHEDULE="1", EVERY_HOURS="0.0003", BUDGET_USD="1000")
+    going, url = begun(DB_URL=db_url, SCHEDULE="1", EVERY_HOURS="0.0003", BUDGET_USD="1000",
+                       BUDGET_USD_MONTH="1000")
 
     def ids():
         return store.posts("x-force")["id"].tolist()
