@@ -12,6 +12,8 @@ import sys
 import threading
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -299,7 +301,7 @@ async def _ask(request: Request, task: str, texts: list[str]) -> Predicted:
 
 def _answers(said: Predicted) -> list[Answer]:
     names, limits = said.model.manifest["labels"], said.model.manifest["thresholds"]
-    chances = said.rows.filter(regex=r"^p\d+$").to_numpy()
+    chances = said.rows[[f"p{k}" for k in range(len(names))]].to_numpy()
     sets = confidence.label_sets(chances, limits["set"])
     rows = zip(said.rows["label"].tolist(), said.rows["confidence"].tolist(), said.rows["cut"].tolist(),
                chances.tolist(), sets.tolist(), strict=True)
@@ -310,7 +312,13 @@ def _answers(said: Predicted) -> list[Answer]:
 
 def _prevalence(said: Predicted) -> list[Prevalence]:
     path = said.model.folder / "metrics.json"
-    told = json.loads(path.read_text(encoding="utf8"))["false_alarms"] if path.exists() else {}
+    return _false_alarms(path, path.stat().st_mtime_ns) if path.exists() else []
+
+
+@lru_cache(maxsize=8)
+def _false_alarms(path: Path, changed: int) -> list[Prevalence]:
+    """What a file of figures tells of false alarms, read once for each time that it `changed`."""
+    told = json.loads(path.read_text(encoding="utf8"))["false_alarms"]
     return [Prevalence(positives=name, false_share=cell["value"], low=cell["low"], high=cell["high"])
             for name, cell in told.items()]
 

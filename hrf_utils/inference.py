@@ -17,7 +17,9 @@ from hrf_utils.text import FORMS
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 BATCH_TOKENS = 2048
-"""Tokens in a batch, padding counted: enough to keep a processor busy, few enough to stay in its cache."""
+"""Most tokens in a batch, padding counted: enough to keep a processor busy, few enough to stay in its cache."""
+_FEWEST = 256
+"""Tokens that a batch may have where there are few posts, so that every processor gets some."""
 GPU_BATCH_TOKENS = 65536
 """The same on a GPU, which is idle between small batches."""
 
@@ -60,8 +62,8 @@ def tokenise(tokenizer: object, texts: list[str]) -> list[list[int]]:
 def logits(answer: Answer, tokenizer: object, ids: list[list[int]], device: torch.device | str = "cpu") -> np.ndarray:
     """Scores (…, n, labels) for posts as token ids, in their order.
 
-    Where there are many batches, each processor works on one of its own: threads that share a batch wait for each
-    other after every operation, the longer the busier the machine is.
+    Each processor works on batches of its own, smaller ones where there are few posts: threads that share a batch wait
+    for each other after every operation, the longer the busier the machine is.
     """
     bar = tqdm(total=len(ids), desc="predict", unit=" posts", disable=len(ids) < 500, leave=False)
 
@@ -73,8 +75,10 @@ def logits(answer: Answer, tokenizer: object, ids: list[list[int]], device: torc
         return found
 
     on_gpu, threads = torch.device(device).type != "cpu", torch.get_num_threads()
-    dealt = list(batches(np.array([len(one) for one in ids], int), GPU_BATCH_TOKENS if on_gpu else BATCH_TOKENS))
-    if on_gpu or len(dealt) < 4 * threads or threads == 1:
+    lengths = np.array([len(one) for one in ids], int)
+    most = GPU_BATCH_TOKENS if on_gpu else min(BATCH_TOKENS, max(_FEWEST, lengths.sum() // (4 * threads)))
+    dealt = list(batches(lengths, most))
+    if on_gpu or len(dealt) < 2 * threads or threads == 1:
         found = list(map(one, dealt))
     else:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -31,11 +31,12 @@ def test_scores_come_in_the_order_of_the_posts_whatever_their_length():
     assert got[:, 1].tolist() == [len(one) for one in ids]
 
 
-def test_scores_do_not_depend_on_how_many_threads_there_are(monkeypatch):
+@pytest.mark.parametrize("most", [40, 2048])
+def test_scores_do_not_depend_on_how_many_threads_there_are(monkeypatch, most):
     class Tokenizer:
         pad_token_id = 0
 
-    monkeypatch.setattr(inference, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(inference, "BATCH_TOKENS", most)
     ids = [[k % 50 + 1] * (1 + (7 * k) % 23) for k in range(600)]
     seen, before = set(), torch.get_num_threads()
 
