@@ -71,6 +71,7 @@ def _versions(table: pd.DataFrame, rows: pd.Series, path: Path | str, task: Task
     """The version of the codebook that each label was given under; 0 where the file does not say."""
     given = table["codebook_version"].iloc[rows - 1].replace("", "0") if "codebook_version" in table else \
         pd.Series("0", rows)
+    given = given.str.removesuffix(".0")  # a column with gaps, as pandas writes it
     known = given.isin([str(number) for number in range(task.codebook_version + 1)])
     if not known.all():
         first = int((~known).to_numpy().argmax())

@@ -171,7 +171,7 @@ def rates(states: pd.DataFrame, how: str, times: pd.Series) -> None:
     axis.hlines(table["name"], table["rate_low"], table["rate_high"], color=ACCENT)
     axis.plot(table["rate"], table["name"], "o", color=ACCENT, markersize=5)
     axis.invert_yaxis()
-    axis.set(title=f"Incidents per million people, {how}: {len(table)} of {len(known)} states with five or more",
+    axis.set(title=f"Incidents per million people, {how}: the {len(table)} highest of {len(known)} states",
              xlabel=f"per million people{span}; line: 95% interval")
     axis.set_xlim(left=0)
     axis.grid(axis="y", visible=False)

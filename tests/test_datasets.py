@@ -9,7 +9,7 @@ from hrf_utils.settings import InputError
 
 def test_labels_by_number_or_name_and_both_spellings_of_columns(force, table):
     path = table(tweets=["one text", "two texts", "three"], labels=["5", "open hand", "0.0"], labeler=["a", "", "a"],
-                 codebook_version=["1", "", "2"])
+                 codebook_version=["1", "", "2.0"])
     read = datasets.read_labelled(path, force)
     assert datasets.as_labels(read, force)["codebook_version"].tolist() == [1, 0, 2] and not read.notes
     unsaid = datasets.read_labelled(table(text=["a", "b"], label=[1, 2]), force)
