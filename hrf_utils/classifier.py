@@ -45,8 +45,10 @@ def encoder_folder(encoder: str) -> str:
     return str(folder)
 
 
-def from_encoder(encoder: str, names: list[str], forms: Iterable[str] = ()) -> tuple:
+def from_encoder(encoder: str, names: list[str], forms: Iterable[str] = (), label_of: Iterable[int] = ()) -> tuple:
     """A fresh network on an encoder, and the encoder's tokenizer, which leaves out `forms` (of `text.FORMS`).
+
+    `label_of` has the label of each stratum (see `network`), if those are not the labels themselves.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def from_encoder(encoder: str, names: list[str], forms: Iterable[str] = ()) -> t
                          f"{Path(where).absolute()}) nor a hub id within reach; ENCODER=minilm works "
                          "offline") from error
     tokenizer.model_max_length = min(LONGEST, tokenizer.model_max_length, model.config.max_position_embeddings)
+    model.config.label_of = list(label_of or range(len(names)))
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: number for number, name in enumerate(names)}
     inference.without(tokenizer, forms)
@@ -243,7 +246,7 @@ class Classifier:
         ids = inference.tokenise(self.tokenizer, [str(text) for text in texts])
         chances, settled = np.zeros((len(ids), len(self.manifest["labels"])), np.float32), np.zeros(len(ids), bool)
         if cascade and ids:
-            chances = inference.softmax(self._logits(lambda ids, mask: self.model.counter(ids), ids))
+            chances = inference.softmax(self._logits(lambda ids, mask: self.model.counted(ids), ids))
             settled = chances.max(axis=1) >= self.manifest["thresholds"]["settled"]
         rest = np.flatnonzero(~settled)
         if len(rest):

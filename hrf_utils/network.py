@@ -4,6 +4,9 @@ The reader is a pretrained encoder whose token vectors are averaged and classifi
 logistic regression on TF-IDF of word pieces and their pairs. Both are calibrated, and the answer mixes
 their probabilities: they err on different posts. Everything is one `torch` module, so that
 one file of weights and one ONNX graph hold it all.
+
+Where posts have kinds, both halves tell strata apart, the kinds within each label, and a label is as probable as its
+strata together: news about a movement and posts about the weather have little in common but that neither supports it.
 """
 
 import numpy as np
@@ -82,7 +85,10 @@ class Counter(torch.nn.Module):
 
 
 class Network(torch.nn.Module):
-    """Two thirds of what the reader thinks and one of what the counter does; logits are log probabilities."""
+    """Two thirds of what the reader thinks and one of what the counter does; logits are log probabilities.
+
+    ``config.label_of`` has the label of each stratum; without kinds they are the same.
+    """
 
     def __init__(self, reader: Reader, counter: Counter):
         super().__init__()
@@ -92,14 +98,30 @@ class Network(torch.nn.Module):
     def device(self) -> torch.device:
         return self.counter.bias.device
 
-    def halves(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Logits of the reader and of the counter apart, shape (2, posts, labels)."""
+    def strata(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits of reader and counter apart, shape (2, posts, strata)."""
         return torch.stack([self.reader(input_ids, attention_mask).logits.float(), self.counter(input_ids)])
+
+    def halves(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits of reader and counter apart, shape (2, posts, labels)."""
+        return of_labels(self.strata(input_ids, attention_mask), self.config.label_of)
+
+    def counted(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Logits of the counter alone, shape (posts, labels)."""
+        return of_labels(self.counter(input_ids), self.config.label_of)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits of shape (posts, labels) for token ids and their mask, both (posts, tokens)."""
-        read = self.reader(input_ids, attention_mask).logits.float().softmax(1)
-        return mix(read, self.counter(input_ids).softmax(1)).clip(1e-9).log()
+        read = of_labels(self.reader(input_ids, attention_mask).logits.float(), self.config.label_of).softmax(1)
+        return mix(read, self.counted(input_ids).softmax(1)).clip(1e-9).log()
+
+
+def of_labels(logits: torch.Tensor, label_of: list[int]) -> torch.Tensor:
+    """Logits (…, labels) from those of strata (…, strata): a label is as probable as its strata together."""
+    if len(label_of) == len(set(label_of)):
+        return logits
+    own = [[at for at, of in enumerate(label_of) if of == label] for label in range(max(label_of) + 1)]
+    return torch.stack([logits[..., one].logsumexp(-1) for one in own], -1)
 
 
 def mix(read: torch.Tensor | np.ndarray, counted: torch.Tensor | np.ndarray,
@@ -112,7 +134,7 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     """A network around an encoder, its head new and its counter empty.
 
     The encoder learns without dropout, and attends without the fused kernel: on a processor both together cost
-    half as much time again for short posts.
+    half as much time again for short posts. Each label is a stratum unless the encoder has a ``config.label_of``.
     """
     special = {tokenizer.pad_token_id, *tokenizer("")["input_ids"]}
     encoder.pooler = None
@@ -120,7 +142,9 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     for part in encoder.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
-    return Network(Reader(encoder, labels), Counter(encoder.config.vocab_size, labels, list(special)))
+    encoder.config.label_of = getattr(encoder.config, "label_of", list(range(labels)))
+    strata = len(encoder.config.label_of)
+    return Network(Reader(encoder, strata), Counter(encoder.config.vocab_size, strata, list(special)))
 
 
 def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -53,7 +54,7 @@ class Trained(NamedTuple):
 
 
 class _Rows(torch.utils.data.Dataset):
-    """Texts as token ids; the labels of a row are its target probabilities, and its weight at the end."""
+    """Texts as token ids; the labels of a row are the target probabilities of strata, and its weight at the end."""
 
     def __init__(self, rows: pd.DataFrame, tokenizer: object, targets: np.ndarray, weights: np.ndarray):
         self.ids = tokenizer(rows["text"].tolist(), truncation=True)["input_ids"]
@@ -65,6 +66,40 @@ class _Rows(torch.utils.data.Dataset):
     def __getitem__(self, row: int) -> dict:
         ids = self.ids[row]
         return {"input_ids": ids, "labels": self.labels[row], "length": len(ids)}
+
+
+class _Strata:
+    """Labels, and within them the kinds of posts of those rows that a network learns from (see `network`).
+
+    A kind has a stratum of its own where at least one in twenty of its label's rows are of it; posts of other kinds,
+    or of none, belong to the label's largest.
+    """
+
+    def __init__(self, learn: pd.DataFrame, labels: int):
+        kinds = learn["kind"].fillna("") if "kind" in learn else ""
+        counts = learn[["label"]].assign(kind=kinds).value_counts().rename("rows").reset_index()
+        of_label = counts.groupby("label")["rows"].transform("sum")
+        own = counts[(counts["kind"] != "") & (counts["rows"] >= 0.05 * of_label)]
+        bare = pd.DataFrame({"label": sorted(set(range(labels)) - set(own["label"])), "kind": "", "rows": 1})
+        own = pd.concat([own, bare]).astype({"label": int, "rows": int}).sort_values(
+            ["label", "rows", "kind"], ascending=[True, False, True], ignore_index=True)
+        self.label_of = own["label"].tolist()
+        self._known = pd.Series(own.index, pd.MultiIndex.from_frame(own[["label", "kind"]]))
+        self._largest = own.reset_index().groupby("label")["index"].first()
+        self._shares = (own["rows"] / own.groupby("label")["rows"].transform("sum")).to_numpy()
+
+    def number(self, rows: pd.DataFrame) -> np.ndarray:
+        """Stratum of each row, shape (n,)."""
+        keys = pd.MultiIndex.from_arrays([rows["label"], rows["kind"] if "kind" in rows else [""] * len(rows)])
+        found = self._known.reindex(keys).to_numpy(float)
+        return np.where(np.isnan(found), self._largest[rows["label"]], found).astype(int)
+
+    def targets(self, rows: pd.DataFrame, of_labels: np.ndarray | None = None) -> np.ndarray:
+        """Target probabilities (n, strata) of rows, all on their stratum or as those of labels (n, labels) are."""
+        if of_labels is None:
+            return np.eye(len(self.label_of))[self.number(rows)]
+        same = np.array(self.label_of) == rows["label"].to_numpy()[:, None]
+        return of_labels[:, self.label_of] * np.where(same, self.targets(rows), self._shares)
 
 
 class _Collate:
@@ -120,7 +155,7 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     Parameters
     ----------
     frame : rows with ``part``, ``text``, ``label``, ``dataset``, ``id``, ``group``, and perhaps ``weight`` (1 where
-        there is none); rows of the part ``supplement`` train as well, and are not kept with the split
+        there is none) and ``kind``; rows of the part ``supplement`` train as well, and are not kept with the split
     encoder : ``minilm``, a hub id, or a local folder
     about : facts for the manifest that are known outside: ``datasets``, ``data_sha256``, and others
     processes : more than 1 trains in as many processes through ``torchrun``, one a GPU where there are any
@@ -132,13 +167,14 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
     """
     frame = frame.reset_index(drop=True)
     frame["weight"] = frame["weight"].fillna(1.0) if "weight" in frame else 1.0
+    frame["kind"] = frame["kind"].fillna("") if "kind" in frame else ""
     learn = frame[frame["part"].isin(["train", "supplement"])]
     validation = frame[frame["part"] == "validation"]
-    job = files.frame_sha256(frame[["id", "text", "label", "part", "weight"]]) + json.dumps(
+    job = files.frame_sha256(frame[["id", "text", "label", "part", "weight", "kind"]]) + json.dumps(
         [encoder, asdict(recipe), seed, processes, task.normalise])
     work = data_path("models", task.name, f".training-{files.text_sha256(job)[:12]}", "x").parent
-    arguments = (learn[["text", "label", "part", "weight"]], validation[["text", "label"]], task.names, encoder, recipe,
-                 seed, work)
+    arguments = (learn[["text", "label", "part", "weight", "kind"]], validation[["text", "label", "kind"]], task.names,
+                 encoder, recipe, seed, work)
     try:
         model, tokenizer, history = fit(*arguments, forms=task.normalise) if processes == 1 else \
             _in_processes(processes, *arguments, task.normalise)
@@ -171,7 +207,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
 
     Parameters
     ----------
-    learn, validation : rows with ``text`` and ``label``; those to learn from perhaps also with
+    learn, validation : rows with ``text`` and ``label``, and perhaps ``kind``; those to learn from perhaps also with
         ``weight`` (1 where there is none), which makes a row count more
     targets : probabilities of the labels for each row of `learn`, if not all on its label; (n, labels)
     change : what a study alters before the training starts
@@ -182,19 +218,19 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     The network (its counter still empty), its tokenizer, and the learning curve.
     """
     transformers.set_seed(seed)
-    model, tokenizer = classifier.from_encoder(encoder, names, forms)
+    strata = _Strata(learn, len(names))
+    model, tokenizer = classifier.from_encoder(encoder, names, forms, strata.label_of)
     model.reader.freeze(recipe.frozen)
-    eye = np.eye(len(names))
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
     weights = by_label[learn["label"]]
     if "weight" in learn:
         weights = weights * learn["weight"].fillna(1.0).to_numpy()
-    rows = _Rows(learn, tokenizer, eye[learn["label"]] if targets is None else targets, weights)
-    seen = _Rows(validation, tokenizer, eye[validation["label"]], by_label[validation["label"]])
+    rows = _Rows(learn, tokenizer, strata.targets(learn, targets), weights)
+    seen = _Rows(validation, tokenizer, strata.targets(validation), by_label[validation["label"]])
     trainer = Trainer(
         model.reader, _arguments(str(work), seed, recipe, len(seen) > 0), train_dataset=rows,
         eval_dataset=seen, data_collator=_Collate(tokenizer), compute_loss_func=_loss,
-        compute_metrics=_metrics, callbacks=[_Watch()])
+        compute_metrics=partial(_metrics, strata.label_of), callbacks=[_Watch()])
     trainer.remove_callback(transformers.PrinterCallback)
     if change:
         change(model, trainer)
@@ -222,16 +258,17 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, va
     """
     device = model.reader.head.weight.device
     weights = learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else None
+    strata, label_of = _Strata(learn, len(model.config.id2label)), model.config.label_of
     network.fit_counter(model.counter.cpu(), inference.tokenise(tokenizer, learn["text"].tolist()),
-                        learn["label"].to_numpy(), weights)
+                        strata.number(learn), weights)
     model.to(device).eval()
     labels, ids = validation["label"].to_numpy(), inference.tokenise(tokenizer, validation["text"].tolist())
     halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])
     chances = []
     with torch.no_grad():
-        for half, raw in zip(halves, inference.logits(model.halves, tokenizer, ids, device), strict=True):
-            warm = confidence.fit_temperature(raw, labels)
-            chances.append(inference.softmax(raw, warm))
+        for half, raw in zip(halves, inference.logits(model.strata, tokenizer, ids, device), strict=True):
+            warm = confidence.fit_temperature(raw, strata.number(validation))
+            chances.append(inference.softmax(network.of_labels(torch.from_numpy(raw / warm), label_of).numpy()))
             for part in half:
                 part.div_(warm)
     scores = np.log(network.mix(*chances).clip(1e-9))
@@ -253,7 +290,7 @@ def _in_processes(processes: int, learn: pd.DataFrame, validation: pd.DataFrame,
                "-m", "hrf_utils.training", str(work)]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise InputError(f"training in {processes} processes failed, for the reason above; the current model was kept")
-    model, tokenizer = classifier.from_encoder(encoder, names, forms)
+    model, tokenizer = classifier.from_encoder(encoder, names, forms, _Strata(learn, len(names)).label_of)
     model.reader.load_state_dict(load_file(work / "reader.safetensors"))
     return model, tokenizer, pd.read_csv(work / "history.csv")
 
@@ -270,7 +307,7 @@ def _one_of_many(work: Path) -> None:
 
 
 def _loss(outputs, labels, num_items_in_batch=None):
-    """Cross-entropy to target probabilities, weighted by row (see `_Rows`)."""
+    """Cross-entropy to target probabilities of strata, weighted by row (see `_Rows`)."""
     logarithms = torch.log_softmax(outputs.logits.float(), -1)
     weights = labels[:, -1]
     return -((labels[:, :-1] * logarithms).sum(-1) * weights).sum() / weights.sum()
@@ -294,8 +331,9 @@ def _scores(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return {"accuracy": accuracy_score(labels, predicted), "macro_f1": f1_score(labels, predicted, average="macro")}
 
 
-def _metrics(prediction: transformers.EvalPrediction) -> dict[str, float]:
-    return _scores(prediction.label_ids[:, :-1].argmax(axis=1), prediction.predictions)
+def _metrics(label_of: list[int], prediction: transformers.EvalPrediction) -> dict[str, float]:
+    scores = network.of_labels(torch.from_numpy(prediction.predictions), label_of).numpy()
+    return _scores(np.array(label_of)[prediction.label_ids[:, :-1].argmax(axis=1)], scores)
 
 
 def _history(log: list[dict]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import transformers
 from conftest import bfloat16
 from tokenizers import Tokenizer
 
-from hrf_utils import classifier, inference, network, training
+from hrf_utils import classifier, inference, network, tasks, training
 from hrf_utils.classifier import Classifier, run_folder
 from hrf_utils.settings import InputError
 from hrf_utils.text import FORMS, one_form
@@ -223,6 +223,53 @@ def test_rows_without_a_weight_weigh_one(split, force, tiny_bert, tmp_path):
     np.testing.assert_array_equal(*heads)
 
 
+@pytest.fixture
+def with_kinds(split):
+    """Label 0 has two kinds, and some posts of kinds that are rare or not known."""
+    rows = split[split["label"].isin([0, 3, 5])].assign(label=split["label"].eq(5).astype(int))
+    kind = rows["text"].map(lambda text: "sea" if "sea" in text else "arm" if "arm" in text else "man")
+    more = rows[(kind == "sea") & (rows["part"] == "train")].assign(id=lambda x: "more-" + x["id"])
+    kind[(kind == "sea") & rows["id"].isin(["0-1", "0-2"])] = ["", "odd"]
+    return pd.concat([rows.assign(kind=kind), *[more.assign(id=f"{n}" + more["id"], kind="sea") for n in range(2)]])
+
+
+def test_posts_of_a_kind_are_a_stratum_of_their_label(with_kinds):
+    strata = training._Strata(with_kinds, 2)
+    assert strata.label_of == [0, 0, 1]
+    rows = pd.DataFrame({"label": [0, 0, 0, 0, 1, 1], "kind": ["sea", "arm", "odd", "", "man", None]})
+    assert strata.number(rows).tolist() == [0, 1, 0, 0, 2, 2]
+    soft = strata.targets(rows[:2], np.array([[0.7, 0.3], [0.7, 0.3]]))
+    np.testing.assert_allclose(soft, [[0.7, 0, 0.3], [0, 0.7, 0.3]])
+    of_one = strata.targets(rows[4:5], np.array([[0.4, 0.6]]))[0]
+    assert of_one[2] == pytest.approx(0.6) and of_one[:2].sum() == pytest.approx(0.4) and of_one[0] > of_one[1] > 0
+    assert training._Strata(with_kinds.drop(columns="kind"), 2).label_of == [0, 1]
+    assert training._Strata(with_kinds[with_kinds["label"] == 1], 2).label_of == [0, 1]
+
+
+def test_a_label_is_as_probable_as_its_strata_in_every_form(with_kinds, tiny_bert):
+    model = Classifier.load(fit(with_kinds, tasks.load("threat"), tiny_bert, epochs=6).folder)
+    texts = sorted(set(with_kinds["text"]))
+    assert (model.predict(texts)["label"] == [int("shot" in text) for text in texts]).all()
+    net = calmed(model).model
+    classifier._export_onnx(net, model.tokenizer, model.folder / "model.onnx")
+    batch = model.tokenizer(texts, padding=True, return_tensors="pt")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    with torch.no_grad():
+        read, counted = (half.softmax(1).numpy() for half in net.strata(ids, mask))
+        whole, apart = net(ids, mask).softmax(1).numpy(), net.halves(ids, mask).softmax(2).numpy()
+    assert read.shape == (len(texts), 3) and read.max() < 0.9
+    np.testing.assert_allclose(apart[:, :, 0], [read[:, :2].sum(axis=1), counted[:, :2].sum(axis=1)], atol=1e-5)
+    np.testing.assert_allclose(whole[:, 1], network.mix(read[:, 2], counted[:, 2]), atol=1e-5)
+    session = onnxruntime.InferenceSession(model.folder / "model.onnx")
+    found = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
+    np.testing.assert_allclose(inference.softmax(found), whole, atol=1e-4)
+
+
+def test_kinds_are_learned_in_several_processes_too(with_kinds, tiny_bert):
+    model = Classifier.load(fit(with_kinds, tasks.load("threat"), tiny_bert, processes=2, epochs=1).folder)
+    assert model.model.config.label_of == [0, 0, 1] and model.model.reader.head.out_features == 3
+
+
 def test_an_encoder_out_of_reach_says_what_works(split, force, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="ENCODER=no/such.*minilm works offline"):
@@ -359,7 +406,7 @@ def test_a_cascade_asks_the_reader_only_where_the_counter_is_unsure(copy, split,
     model, texts = calmed(Classifier.load(copy)), split["text"]
     whole = model.predict(texts)
     counted = inference.softmax(inference.logits(
-        lambda ids, mask: model.model.counter(ids), model.tokenizer, inference.tokenise(model.tokenizer, list(texts))))
+        lambda ids, mask: model.model.counted(ids), model.tokenizer, inference.tokenise(model.tokenizer, list(texts))))
     limit = float(np.sort(np.unique(counted.max(axis=1)))[-5])
     model.manifest["thresholds"]["settled"] = limit
     got = model.predict(texts, cascade=True)
