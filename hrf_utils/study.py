@@ -55,8 +55,7 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
     texts = unlabelled if variant.needs_unlabelled else []
     beside = files.frame_sha256(datasets.invented(task, rows)[["id", "text", "label"]])
     told = rows[["id", "text"]].assign(label=splits.strata(rows))
-    facts = [files.frame_sha256(told), beside, name, asdict(recipe), encoder, repeat, folds,
-             texts]
+    facts = [files.frame_sha256(told), beside, name, asdict(recipe), encoder, repeat, folds, texts]
     keep = settings.data_path("studies", task.name, files.text_sha256(json.dumps(facts))[:12], "x").parent
     answer = np.full((2, len(rows), len(task.labels)), np.nan, np.float32)
     for number in tqdm(range(judged or folds), desc=name):

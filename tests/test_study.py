@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import datasets, study, training, variants
+from hrf_utils import datasets, study, tasks, training, variants
 from hrf_utils.intervals import resamples
 
 WORDS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
@@ -45,6 +45,22 @@ def test_each_row_is_judged_once_by_a_network_that_did_not_see_it(rows, force, t
         judged = set(rows.loc[fold == number // each, "group"])
         assert not judged & set(learn["group"]) and not judged & set(held["group"])
         assert not set(learn["group"]) & set(held["group"])
+
+
+def test_kinds_are_learned_in_a_study_and_answers_are_of_labels(rows, tiny_bert, monkeypatch):
+    strata, fit = [], training.fit
+    def watched(*arguments):
+        made = fit(*arguments)
+        strata.append(made[0].config.label_of)
+        return made
+    monkeypatch.setattr(training, "fit", watched)
+    threat = tasks.load("threat")
+    rows = rows.assign(label=rows["label"].eq(5).astype(int), kind=np.where(rows["label"] == 5, "pro", "about"))
+    one_kind = study.out_of_fold(rows, threat, "default", str(tiny_bert), folds=3, judged=1, epochs=1)
+    more = rows.assign(kind=rows["kind"].where(np.arange(len(rows)) % 2 > 0, "random").where(rows["label"] == 0, "pro"))
+    both = study.out_of_fold(more, threat, "default", str(tiny_bert), folds=3, judged=1, epochs=1)
+    assert one_kind.shape == both.shape == (2, 72, 2)
+    assert strata == [[0, 1], [0, 0, 1]]
 
 
 def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
