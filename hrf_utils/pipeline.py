@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 from hrf_utils import settings
@@ -176,14 +177,24 @@ def _datasets(task: object) -> tuple[str, list[str]]:
 
 
 def inputs_sha256(chapter: str) -> str:
-    """Digest of all that a chapter's committed outputs come from: its cells, code, tasks, starter."""
-    cells = _read(NOTEBOOKS / f"{chapter}.ipynb")["cells"]
-    digest = hashlib.sha256(json.dumps(["".join(cell["source"]) for cell in cells]).encode("utf8"))
-    for folder, pattern in (("hrf_utils", "*.py"), ("data/tasks", "*.yml"), ("data/starter", "*.csv"),
-                            ("data/geo", "*"), ("data/behaviour", "*"), ("data/review", "*")):
-        for path in sorted((ROOT / folder).glob(pattern)):
-            digest.update(path.read_bytes())
+    """Digest of all that a chapter's committed outputs come from: its cells, the chapters' code, tasks, starter."""
+    digest = hashlib.sha256(json.dumps(_sources(NOTEBOOKS / f"{chapter}.ipynb")).encode("utf8"))
+    data = ("tasks/*.yml", "starter/*.csv", "geo/*", "behaviour/*", "review/*")
+    for path in [*_chapter_code(), *(path for some in data for path in sorted((ROOT / "data").glob(some)))]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _sources(path: Path, kinds: str = "code markdown") -> list[str]:
+    return ["".join(cell["source"]) for cell in _read(path)["cells"] if cell["cell_type"] in kinds.split()]
+
+
+def _chapter_code() -> list[Path]:
+    """The modules that the chapters import, directly or not; those of annexes or the API alone are not."""
+    finder = ModuleFinder([str(ROOT)])
+    for path in sorted(NOTEBOOKS.glob("[1-9]_*.ipynb")):
+        finder.scan_code(compile("\n".join(_sources(path, "code")), path.name, "exec"), finder.add_module("__main__"))
+    return sorted(Path(module.__file__) for module in finder.modules.values() if module.__file__)
 
 
 def refresh(chapters: list[str]) -> None:

@@ -60,6 +60,11 @@ def test_committed_outputs_are_those_of_this_code(path):
     assert all(cell["execution_count"] for cell in cells_of(path, "code"))
 
 
+def test_outputs_come_from_the_code_that_chapters_import():
+    names = {path.stem for path in pipeline._chapter_code()}
+    assert {"training", "store_reviews", "mentions"} <= names and not names & {"api", "study", "benchmark"}
+
+
 @pytest.mark.parametrize("path", EVERY, ids=lambda path: path.stem)
 def test_every_figure_has_alternative_text(path):
     outputs = [output for cell in cells_of(path, "code") for output in cell["outputs"]]
