@@ -4,6 +4,7 @@ Each has one message, draws 95% intervals unless it says otherwise, and carries 
 """
 
 import html
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -292,7 +293,8 @@ def slices(table: pd.DataFrame, sizes: pd.Series, title: str = "Accuracy against
         for y, (name, row) in enumerate(table.iterrows()):
             _dots(axis, y, row, ACCENT if apart[name] else QUIET)
         _lines(axis, [f"{name}  (n = {row['n']:,.0f})" for name, row in table.iterrows()])
-        axis.set(title=title, xlabel="difference (blue: the interval leaves out 0)" if apart.any() else "difference")
+        axis.set(title=textwrap.fill(title, 44),
+                 xlabel="difference (blue: the interval leaves out 0)" if apart.any() else "difference")
         show(figure, f"{title}, difference, worst first: " + "; ".join(
             f"{name} {_said(row, '+.2f')}" for name, row in table.iterrows()) + ".")
     if few := [f"{name} (n = {n:,})" for name, n in sizes.drop(table.index).items()]:
@@ -364,7 +366,7 @@ def drift(table: pd.DataFrame, task: Task) -> None:
         axis.grid(axis="x", visible=False)
     for axis in axes[len(charts):]:
         axis.set_visible(False)
-    figure.supylabel("share of posts; line: 95% interval", fontsize=9.5)
+    figure.supylabel("share of posts\nline: 95% interval", fontsize=9.5)
     ranges = table.groupby("measure")["value"].agg(["min", "max"])
     show(figure, f"Share of posts over {periods['period'].nunique()} periods, lowest to highest: " + "; ".join(
         f"{name} {ranges.at[measure, 'min']:.0%} to {ranges.at[measure, 'max']:.0%}"

@@ -244,8 +244,8 @@ def test_where_authors_live_is_not_where_it_happened(tmp_path, force):
     found = some_incidents(force)
     found.loc[found["city"] == "Boise", ["lat", "long", "place_method"]] = None, None, "author: city"
     homes, page = (found["city"] == "Boise").sum(), write(tmp_path, force, found)
-    assert f"{homes} incidents have no place but their author's home" in words(page)
-    assert f"{(found['city'].eq('') & found['state'].eq('')).sum()} incidents tell no place" in words(page)
+    assert f"{homes} incidents have no place but an author's home" in words(page)
+    assert f"{(found['city'].eq('') & found['state'].eq('')).sum()} incidents are on no map" in words(page)
     assert "Idaho" not in (tmp_path / "force" / "counts.json").read_text()
     assert "Boise" not in (tmp_path / "force" / "map.html").read_text()
     assert "Boise" in (tmp_path / "force" / "incidents.csv").read_text()
