@@ -67,6 +67,7 @@ def told(found: pd.DataFrame, posts: pd.DataFrame, gaps: pd.DataFrame) -> dict:
     return {"incidents": len(stands), "located": int(stands["lat"].notna().sum()), "collected": len(posts),
             "unplaced": int((stands["lat"].isna() & ~homes).sum()), "homes": int(homes.sum()),
             "undated": int(stands["incident_date"].isna().sum()), "unsettled": int(unsettled.sum()),
+            "labelled": int((stands["decided_by"] == "labelled").sum()),
             "pending": int((stands["status"] == "pending").sum()), "rejected": len(found) - len(stands),
             "first": _iso(times.min()), "last": _iso(times.max()), "latest": latest.iloc[::-1].to_dict("records"),
             "gaps": missing.map(lambda x: x if isinstance(x, int) else _iso(x)).reset_index().to_dict("records")}

@@ -93,11 +93,11 @@ def order(table: pd.DataFrame, what: str) -> str:
     """What may be said of the order of a table of `tell_apart`."""
     if len(table) < 2:
         return f"There are too few {what} to compare."
-    top = table.index[table["group"] == 1].map(str).tolist()
+    top = table.index[table["rank_low"] == 1].map(str).tolist()
     if len(top) == len(table):
-        return f"No ranking: the intervals of all {len(table)} {what} overlap with that of the highest, {top[0]}."
+        return f"No ranking: as far as the intervals tell, any of the {len(table)} {what} may be the highest."
     if len(top) == 1:
         return f"{top[0]} stands clearly above the other {len(table) - 1} {what}."
     more = f" and {len(top) - 8} more" if len(top) > 8 else ""
-    return (f"Of {len(table)} {what}, {len(top)} have an interval that overlaps with that of the highest, so that any "
-            f"of them may be the highest: {', '.join(top[:8])}{more}.")
+    return (f"As far as the intervals tell, any of {len(top)} of the {len(table)} {what} may be the highest: "
+            f"{', '.join(top[:8])}{more}.")

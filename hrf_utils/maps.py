@@ -39,7 +39,8 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
                        ("LEAFLET_JS", _asset("leaflet", "leaflet.js")),
                        ("CLUSTER_JS", _asset("leaflet_markercluster", "leaflet.markercluster.js")),
                        ("STATES", _inert(state_shapes())), ("PLACES", _inert(places)),
-                       ("POINTS", _inert(points)), ("LABELS", _inert(labels))):
+                       ("POINTS", _inert(points)), ("LABELS", _inert(labels)),
+                       ("PENDING", str((placed["status"] == "pending").sum()))):
         page = page.replace(f"/*{name}*/", text)
     return page
 

@@ -164,10 +164,13 @@ def test_what_overlaps_is_not_ranked():
     assert got["rank_low"].tolist() == [1, 1, 1, 4] and got["rank_high"].tolist() == [3, 3, 3, 4]
     chain = ranked((10, 9, 12), (8.5, 7, 10), (7, 5.5, 8))
     assert chain["group"].tolist() == [1, 1, 2] and chain["rank_low"].tolist() == [1, 1, 2]
-    assert intervals.order(got, "states") == ("Of 4 states, 3 have an interval that overlaps with that of the "
-                                               "highest, so that any of them may be the highest: A, B, C.")
+    assert intervals.order(got, "states") == (
+        "As far as the intervals tell, any of 3 of the 4 states may be the highest: A, B, C.")
+    below = ranked((9, 1, 17), (8, 7, 9), (4, 3, 6), (1, 0, 0.5))  # the third overlaps with the first, and is below B
+    assert below["group"].tolist() == [1, 1, 1, 2]
+    assert intervals.order(below, "states").endswith("any of 2 of the 4 states may be the highest: A, B.")
     assert intervals.order(ranked((9, 8, 10), (3, 2, 4)), "states") == "A stands clearly above the other 1 states."
-    assert intervals.order(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: the intervals of all 2")
+    assert intervals.order(ranked((9, 2, 10), (3, 1, 4)), "states").startswith("No ranking: as far as")
     assert "too few" in intervals.order(ranked((1, 0, 2)), "states")
 
 

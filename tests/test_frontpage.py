@@ -91,8 +91,8 @@ def test_the_report_is_whole_quiet_and_fits(site, visit, width):
     page = visit(site, width)
     frame = frame_of(page)
     headings = page.locator("h3").all_inner_texts()
-    assert headings == ["Where", "When", "What kind", "States compared", "The latest", "What changed",
-                        "How far to trust it", "What is missing", "The chapters"]
+    assert headings == ["Where", "When", "What kind", "States compared", "The latest with a place", "What changed",
+                        "How far to trust it", "What is missing", "What to do next", "The chapters"]
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert frame.locator("path.leaflet-interactive, path").count() > 40
     for mark in (frame.locator(".cluster").nth(1), frame.locator(".vague")):
@@ -202,7 +202,7 @@ def test_a_task_without_places_has_a_page_too(tmp_path, visit):
     nowhere = some_incidents(threat, 60, [("", "", None, None)])
     page = visit(write(tmp_path / "reports", threat, nowhere))
     headings = page.locator("h3").all_inner_texts()
-    assert "When" in headings and not {"Where", "States compared", "The latest"} & set(headings)
+    assert "When" in headings and not {"Where", "States compared", "The latest with a place"} & set(headings)
     assert page.locator("iframe").count() == 0 and page.complaints == []
     assert "distinct statements of support" in page.locator("main").inner_text()
 
@@ -226,7 +226,10 @@ def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
     false = metrics["false_alarms"]["1 in 100"]
     told = f"The fewer posts {task.says}, the more of what it flags is false: {show(false, percent=True)} at 1 in 100, "
     assert told in text and "at 1 in 10,000." in text and "100.0%" not in text
-    assert "The label of 7 of 239 incidents is not settled" in text and f"{task.finding.capitalize()} by " in text
+    labelled = (found.loc[found["status"] != "rejected", "decided_by"] == "labelled").sum()
+    assert f"behind {labelled} of 239 incidents; for the other {239 - labelled} the model decided" in text
+    assert f"Here {decided['label'].isin(task.positive).mean():.0%} of the posts were found to." in text
+    assert "The kind of 7 of 239 incidents is unclear" in text and f"{task.finding.capitalize()} by " in text
     assert "police" not in text.lower() or name == "force"
 
 

@@ -109,7 +109,8 @@ def map_page(force, tmp_path):
     table = pd.DataFrame({
         "lat": [36.15, 36.16, 45.5, None], "long": [-95.99, -95.98, -122.6, None], "label": [5, 3, 4, 2],
         "title": [*HOSTILE[:3], "no place"], "incident_date": "2026-03-01", "date_precision": "day",
-        "posts": [1, 2, 3, 1], "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
+        "posts": [1, 2, 3, 1], "status": ["pending", "pending", "approved", "pending"],
+        "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
     path = tmp_path / "map.html"
     path.write_text(maps.map_page(table, force), encoding="utf8")
     return path
@@ -132,6 +133,7 @@ def chromium(path, *arguments):
 def test_the_map_clusters_in_a_browser_without_network(map_page):
     dom, console = chromium(map_page, "--window-size=900,600")
     assert not console
+    assert "Claims in posts; 2 of 3 not reviewed" in dom
     assert 'aria-label="2 incidents"' in dom and dom.count("leaflet-interactive") >= 1
     assert "<title>Incidents</title>" in dom and "owned" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
 
