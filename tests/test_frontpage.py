@@ -228,7 +228,7 @@ def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
     assert told in text and "at 1 in 10,000." in text and "100.0%" not in text
     labelled = (found.loc[found["status"] != "rejected", "decided_by"] == "labelled").sum()
     assert f"behind {labelled} of 239 incidents; for the other {239 - labelled} the model decided" in text
-    assert f"Here {decided['label'].isin(task.positive).mean():.0%} of the posts were found to." in text
+    assert f"Here {decided['label'].isin(task.positive).mean():.0%} of the posts were found to do so." in text
     assert "The kind of 7 of 239 incidents is unclear" in text and f"{task.finding.capitalize()} by " in text
     assert "police" not in text.lower() or name == "force"
 
