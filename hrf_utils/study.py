@@ -1,7 +1,7 @@
 """Which changes to the recipe help: variants, cross-validated on the same folds.
 
 A fold that was computed is kept below ``data/studies/`` and not computed again, so that a study of hours
-may be stopped at any time and goes on where it was.
+may be stopped at any time and goes on with the fold at which it was.
 """
 
 import json
@@ -54,8 +54,8 @@ def out_of_fold(rows: pd.DataFrame, task: Task, name: str, encoder: str, repeat:
     recipe = replace(training.Recipe(), **variant.recipe, **({"epochs": epochs} if epochs else {}))
     texts = unlabelled if variant.needs_unlabelled else []
     beside = files.frame_sha256(datasets.invented(task, rows)[["id", "text", "label"]])
-    told = rows[["id", "text"]].assign(label=splits.strata(rows))
-    facts = [files.frame_sha256(told), beside, name, asdict(recipe), encoder, repeat, folds, texts]
+    told = rows[["id", "text"]].assign(label=splits.strata(rows), group=rows["group"])
+    facts = [files.frame_sha256(told), beside, name, asdict(recipe), encoder, repeat, folds, texts, task.normalise]
     keep = settings.data_path("studies", task.name, files.text_sha256(json.dumps(facts))[:12], "x").parent
     answer = np.full((2, len(rows), len(task.labels)), np.nan, np.float32)
     for number in tqdm(range(judged or folds), desc=name):
@@ -85,11 +85,11 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
         targets = variant.soften(learn, targets)
 
     def halves(of: pd.Series | list[str], seed: int, some: np.ndarray | slice = slice(None)) -> np.ndarray:
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was stopped, perhaps in another network of this fold
         change = partial(variant.change, texts=texts) if variant.change else None
         model, tokenizer, _ = training.fit(learn[some], rest[held], task.names, encoder, recipe, seed, work,
                                            targets[some], change, task.normalise)
         training.calibrate(model, tokenizer, learn[some], rest[held], task.positive)
-        shutil.rmtree(work)
         return inference.logits(model.halves, tokenizer, inference.tokenise(tokenizer, list(of)), model.device)
 
     if variant.taught:
@@ -103,6 +103,7 @@ def _one_fold(rows: pd.DataFrame, is_test: np.ndarray, task: Task, variant: Vari
         taught = pd.DataFrame({"text": np.array(texts, object)[sure], "label": chance[sure].argmax(axis=1)})
         learn, targets = pd.concat([learn, taught], ignore_index=True), np.concatenate([targets, chance[sure]])
     found = [halves(rows.loc[is_test, "text"], repeat + 100 * k) for k in range(variant.seeds)]
+    shutil.rmtree(work)
     chances = np.mean([[inference.softmax(half) for half in one] for one in found], axis=0)
     return np.log(chances.clip(1e-9)).astype(np.float32)
 

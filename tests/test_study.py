@@ -1,12 +1,14 @@
 """The study of variants: folds that do not leak, work that is kept, differences that are paired."""
 
+import shutil
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import datasets, study, tasks, training, variants
+from hrf_utils import datasets, settings, study, tasks, training, variants
 from hrf_utils.intervals import resamples
 
 WORDS = {0: "a calm day by the sea", 1: "police stood there", 2: "they shoved her", 3: "baton on his arm",
@@ -77,6 +79,29 @@ def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
     assert len(calls) == 4
     again = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
     assert len(calls) == 4 and (first == again).all()
+    moved = rows.assign(group=rows["group"].to_numpy()[::-1])
+    assert (study.fold_of(rows, 0, 3) != study.fold_of(moved, 0, 3)).any()
+    study.out_of_fold(moved, force, "default", str(tiny_bert), folds=3, epochs=1)
+    assert len(calls) == 7
+    study.out_of_fold(rows, replace(force, normalise=("links",)), "default", str(tiny_bert), folds=3, epochs=1)
+    assert len(calls) == 10
+
+
+def test_a_network_does_not_go_on_from_another_of_its_fold(rows, force, tiny_bert, monkeypatch):
+    def judged():
+        return study.out_of_fold(rows, force, "two seeds", str(tiny_bert), folds=3, judged=1, epochs=2)
+    calibrate, calls = training.calibrate, []
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return calibrate(*arguments)
+    monkeypatch.setattr(training, "calibrate", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        judged()
+    resumed = judged()
+    shutil.rmtree(settings.data_path("studies", "force", "x").parent)
+    np.testing.assert_array_equal(resumed, judged())
 
 
 def test_a_variant_changes_what_is_learned(rows, force, tiny_bert, monkeypatch):
