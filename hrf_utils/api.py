@@ -19,10 +19,11 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 import uvicorn
 from apscheduler.schedulers.background import BackgroundScheduler
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response, Security
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -173,10 +174,11 @@ def report_site() -> Response:
 def health(request: Request, response: Response) -> Health:
     """Whether texts can be classified, by which model, and when posts came last; 503 while they cannot."""
     predictor = _predictor(request.app, settings.get("TASK"))
-    if predictor.model is None:
+    ready = predictor.ready
+    if not ready:
         predictor.ask([])
         response.status_code = 503
-    return Health(ready=predictor.model is not None, model=predictor.model and predictor.model.name,
+    return Health(ready=ready, model=predictor.model.name if ready else None,
                   last_collection=store_serving.last_collected(request.app.state.store))
 
 
@@ -204,7 +206,9 @@ def incidents(request: Request, rank: Annotated[list[Annotated[int, Field(ge=0, 
         request.app.state.store, task, ranks=rank, states=state, statuses=status, since=since, until=until,
         limit=limit, offset=offset, texts=settings.flag("SHOW_TEXT"))
     accept = request.headers.get("accept", "")
-    kind = format or next((kind for kind in ("csv", "geojson") if _KINDS[f".{kind}"].split(";")[0] in accept), "json")
+    wanted = [part.split(";")[0].strip() for part in accept.split(",")]
+    kinds = {_KINDS[f".{kind}"].split(";")[0]: kind for kind in ("json", "csv", "geojson")}
+    kind = format or next((kinds[one] for one in wanted if one in kinds), "json")
     if kind == "json":
         return Incidents(total=total, limit=limit, offset=offset, incidents=rows.to_dict("records"))
     written = rows.map(exports.inert).to_csv(index=False) if kind == "csv" else json.dumps(exports.geojson(rows))
@@ -220,6 +224,8 @@ def review_incident(request: Request, incident_id: Annotated[str, InPath(pattern
     dataset = store_serving.dataset(store, task)
     if not store_serving.incidents(store, task, ids=[incident_id])[1]:
         raise Refusal(404, "there is no incident with this id; it may have been built anew")
+    if step.action == "undo" and type((step.value or {}).get("number")) is not int:
+        raise Refusal(422, "undo needs the number of the step that it takes back, which has to be the last")
     try:
         number = review.record(store, task, dataset, incident_id, **step.model_dump())
     except InputError as error:
@@ -227,6 +233,8 @@ def review_incident(request: Request, incident_id: Annotated[str, InPath(pattern
             raise Refusal(503, _STORE_GONE, 5) from error
         said = str(error).replace(f"{clean(step.who)} has ", "the reviewer has ")
         raise Refusal(422, re.sub(r"'[^']*'|\"[^\"]*\"", "…", said)) from error
+    except RecursionError as error:
+        raise Refusal(422, "value: this is nested too deeply") from error
     after = store_serving.incidents(store, task, ids=[incident_id], texts=settings.flag("SHOW_TEXT"))[0]
     return Reviewed(number=number, incident=after.to_dict("records")[0])
 
@@ -339,7 +347,8 @@ def app() -> FastAPI:
     origins = [one.strip() for one in settings.get("CORS_ORIGINS").split(",") if one.strip()]
     made = FastAPI(title="Human Rights First: posts and incidents", version="1", lifespan=_lifespan, docs_url=None,
                    redoc_url=None, redirect_slashes=False,
-                   responses={code: {"model": Problem} for code in (400, 401, 403, 404, 405, 413, 422, 429, 503)})
+                   responses={code: {"model": Problem} for code in (400, 401, 403, 404, 405, 413, 422, 429, 500, 503)},
+                   dependencies=[Security(APIKeyHeader(name="X-API-Key", auto_error=False))])  # for the document
     made.state.store, made.state.watch, made.state.predictors = store, watch, {}
     made.include_router(routes)
     made.add_exception_handler(RequestValidationError, _invalid)
@@ -349,7 +358,8 @@ def app() -> FastAPI:
                         origins=origins)
     if origins:
         made.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"],
-                            allow_headers=["X-API-Key", "Content-Type"])
+                            allow_headers=["X-API-Key", "Content-Type"],
+                            expose_headers=["X-Total-Count", "Retry-After"])
     if not serving.log.handlers:
         serving.log.addHandler(logging.StreamHandler())
         serving.log.handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

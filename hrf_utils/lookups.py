@@ -59,6 +59,10 @@ def _text(client: tweepy.Client, store: Store, tweet_id: str) -> str | None:
     with _BOOKS:
         price = x.Budget(store).take(x.PRICE["post"])
         store.add_page(search, pd.DataFrame(), spent=price)
-    found, _ = x.lookup(client, [tweet_id], "x", tries=1)
+    try:
+        found, _ = x.lookup(client, [tweet_id], "x", tries=1)
+    except x.RefusedError:  # what X refuses it does not sell
+        store.add_page(search | {"ended_at": x.now()}, pd.DataFrame(), spent=-price)
+        raise
     store.add_page(search | {"ended_at": x.now()}, pd.DataFrame(), spent=0.0 if len(found) else -price)
     return found["text"].iloc[0] if len(found) else None

@@ -329,14 +329,15 @@ def begin() -> subprocess.Popen | None:
 
     The lock is the one of `hold`, and ends with what was started. What that says goes to ``data/make.log``.
     """
-    with open(settings.data_path(".lock"), "a+") as file, open(settings.data_path("make.log"), "w") as said:
+    with open(settings.data_path(".lock"), "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        going = subprocess.Popen(
-            ["make", "--no-print-directory", "pipeline"], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
-            stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[file.fileno()])
+        with open(settings.data_path("make.log"), "w") as said:
+            going = subprocess.Popen(
+                ["make", "--no-print-directory", "pipeline"], cwd=ROOT, env=os.environ | {"HRF_LOCKED": "1"},
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, pass_fds=[file.fileno()])
         file.truncate(0)
         file.write(str(going.pid))
     return going

@@ -33,6 +33,7 @@ WAITING, BATCH, LINGER = 1024, 64, 0.005
 """Texts that may wait to be predicted; texts that are predicted in one go; seconds in which the next one is awaited."""
 _REMEMBERED = 10_000  # addresses whose rate is known
 _OPEN = ("/", "/health")
+_BODILESS = {"GET", "HEAD"}
 _NO_KEY = "this needs the header X-API-Key"
 _HEADERS = {
     b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer", b"cache-control": b"no-store",
@@ -133,7 +134,8 @@ class Guard:
         try:
             async with asyncio.timeout(SECONDS):
                 self._check(scope, began)
-                await self.app(scope, _again(await _body(scope, receive), receive), answer)
+                body = b"" if scope["method"] in _BODILESS else await _body(scope, receive)
+                await self.app(scope, _again(body, receive), answer)
         except Exception as error:
             refusal = error if isinstance(error, Refusal) else self._trouble(error)
             if not status:
@@ -161,26 +163,29 @@ class Guard:
             raise Refusal(429, "too many requests from this address", wait)
         if self.working > AT_ONCE:
             raise Refusal(503, "too many requests at once", 1)
-        free = scope["path"] in _OPEN or scope["path"].endswith((".html", ".png"))
+        page = scope["path"] in _OPEN or scope["path"].endswith((".html", ".png"))
+        free = page and scope["method"] in _BODILESS
         if self.key:
             if not free and not hmac.compare_digest(headers.get(b"x-api-key", b""), self.key):
                 raise Refusal(401, _NO_KEY)
             return
-        local = scope.get("server") or [None]
-        host = urllib.parse.urlsplit("//" + headers.get(b"host", b"").decode("latin1"))
-        if local[0] and local[1] and not is_loopback(local[0]) or not is_loopback(_host(host) or "localhost"):
+        at, name = _site("//" + headers.get(b"host", b"").decode("latin1"))
+        ends = [end[0] for end in (scope.get("server"), scope.get("client")) if end and end[1] is not None]
+        if not all(is_loopback(end) for end in [*ends, name or "localhost"]):
             raise Refusal(403, "without SERVER_KEY this server answers its own machine only")
         origin = headers.get(b"origin", b"").decode("latin1")
-        foreign = origin and origin not in self.origins and urllib.parse.urlsplit(origin).netloc != host.netloc
+        foreign = origin and origin not in self.origins and _site(origin)[0] != at
         if foreign or not free and headers.get(b"sec-fetch-site") == b"cross-site" and origin not in self.origins:
             raise Refusal(403, "pages of other sites may not ask; CORS_ORIGINS names those that may")
 
 
-def _host(url: urllib.parse.SplitResult) -> str | None:
+def _site(url: str) -> tuple[str, str | None]:
+    """Place (host and port) and host of a URL; of one that is malformed no real ones."""
     try:
-        return url.hostname
+        parts = urllib.parse.urlsplit(url)
+        return parts.netloc, parts.hostname
     except ValueError:
-        return "?"
+        return "?", "?"
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
@@ -225,6 +230,14 @@ class Predictor:
         self.task, self.model, self.waiting = task, None, 0
         self.lock, self.jobs = threading.Lock(), queue.SimpleQueue()
         threading.Thread(target=self._work, name=f"predict {task}", daemon=True).start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model that is current by now is loaded."""
+        try:
+            return self.model is not None and self.model.folder == run_folder(self.task)
+        except InputError:
+            return False
 
     def ask(self, texts: list[str]) -> Future:
         """A future `Predicted`.

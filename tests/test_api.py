@@ -1,5 +1,6 @@
 """The API on a real uvicorn: every route, its limits, and what it must never say."""
 
+import contextlib
 import io
 import json
 import os
@@ -171,9 +172,11 @@ def test_a_model_that_is_trained_meanwhile_takes_over(serve, models, home):
     (home / "data" / "models").unlink()
     (home / "data" / "models" / "force").mkdir(parents=True)
     assert "no usable model" in said(client.post("/predict", json={"texts": ["x"]}), 503)
+    assert client.get("/health").status_code == 503
     (home / "data" / "models" / "force" / "2099-new").symlink_to(own)
     (home / "data" / "models" / "force" / "current").write_text("2099-new\n")
     assert client.post("/predict", json={"texts": ["x"]}).json()["model"] == "2099-new" != first
+    assert client.get("/health").json()["model"] == "2099-new"
 
 
 # ---- incidents
@@ -211,6 +214,7 @@ def test_incidents_as_csv_and_geojson_by_accept_or_format(serve):
     assert answer.headers["content-type"] == "application/geo+json" and len(features) == 5
     assert [one["geometry"] for one in features if one["geometry"]] == [{"type": "Point", "coordinates": [-95.9, 36.1]}]
     assert client.get("/incidents", headers={"Accept": "text/csv"}, params={"format": "json"}).json()["total"] == 5
+    assert client.get("/incidents", headers={"Accept": "application/json, text/csv;q=0.1"}).json()["total"] == 5
 
 
 @pytest.mark.parametrize("query", [f"rank={SECRET}", "rank=-1", f"rank={10**40}", "state=ok", "state=%00%00", "limit=0",
@@ -247,7 +251,8 @@ def test_a_review_is_written_and_shown(serve, db_url):
                                    "note": "as the film shows"}).json()
     assert (got["incident"]["force_rank"], got["incident"]["state"]) == (3, "ID") and 43 < got["incident"]["lat"] < 44
     assert client.get("/incidents?status=approved&rank=3&state=ID").json()["incidents"] == [got["incident"]]
-    assert client.post(where, json={"action": "undo", "who": "ben"}).json()["incident"]["state"] == one["state"]
+    assert client.post(where, json={"action": "undo", "who": "ben", "value": {"number": 2}}).json()[
+        "incident"]["state"] == one["state"]
     assert review.store_reviews.log(store, "force", "d")["action"].tolist() == ["approve", "edit", "undo"]
 
 
@@ -258,6 +263,9 @@ def test_a_review_is_written_and_shown(serve, db_url):
     ("0" * 12, {"action": "edit", "who": SECRET, "value": {"city": SECRET}}, 422, "no city"),
     ("0" * 12, {"action": "edit", "who": "a", "value": {SECRET: 1}}, 422, "the value of edit"),
     ("0" * 12, {"action": "merge", "who": "a", "value": {"with": [SECRET]}}, 422, "merge needs"),
+    ("0" * 12, {"action": "undo", "who": "a"}, 422, "undo needs the number"),
+    ("0" * 12, {"action": "undo", "who": "a", "value": {"number": [1]}}, 422, "undo needs the number"),
+    ("0" * 12, {"action": "edit", "who": "a", "value": {"rank": json.loads("[" * 600 + "]" * 600)}}, 422, "too deeply"),
     ("0" * 12, {"action": "note", "who": "\ud800\x00"}, 422, "")])
 def test_steps_that_cannot_be_taken_change_nothing_and_echo_nothing(serve, where, step, status, says):
     store, client = in_store(), serve()
@@ -333,6 +341,8 @@ def test_posts_that_cannot_be_had(serve, x_posts, monkeypatch):
     for fault, says in ((401, "refuses"), (402, "refuses"), (403, "refuses"), (429, "not answer"), (500, "not answer")):
         x_posts.script[:] = [lambda *_, fault=fault: (fault, {}, b"{}")]
         assert says in said(client.get("/threat_level/123"), 503)
+        unanswered = {429: 1, 500: 2}.get(fault, 0)
+        assert Store.open().queries("x")["spent"].sum() == pytest.approx(0.005 * unanswered)
     x_posts.script[:] = [lambda *_: (400, {}, b"{}")]
     said(client.get("/threat_level/123"), 404)
     x_posts.script[:] = [lambda *_: (200, {}, b"<html>")]
@@ -407,17 +417,20 @@ def test_without_a_key_other_machines_names_and_sites_are_refused(serve):
         assert "other sites" in said(client.post("/collect", headers=headers), 403)
     assert client.get("/incidents", headers={"Origin": str(client.base_url)}).status_code == 200
     guard = serving.Guard(None, "", 0, [])
-    scope = {"type": "http", "path": "/", "headers": [], "client": ("10.0.0.9", 1)}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": ("127.0.0.1", 1)}
     guard._check(scope | {"server": ("127.0.0.1", 80)}, 0.0)
-    with pytest.raises(serving.Refusal, match="its own machine only"):
-        guard._check(scope | {"server": ("10.0.0.1", 80)}, 0.0)
+    for far in ({"server": ("10.0.0.1", 80)}, {"client": ("10.0.0.9", 1)}):
+        with pytest.raises(serving.Refusal, match="its own machine only"):
+            guard._check(scope | far, 0.0)
+    for headers in ({"Host": "[::1"}, {"Origin": "http://[x"}):
+        assert client.get("/health", headers=headers).status_code == 403
 
 
 def test_sites_that_are_named_may_ask(serve):
     client = serve(CORS_ORIGINS="https://a.example")
     asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     assert client.options("/predict", headers=asked).headers["access-control-allow-origin"] == "https://a.example"
-    assert client.get("/incidents", headers=asked).status_code == 200
+    assert "X-Total-Count" in client.get("/incidents", headers=asked).headers["access-control-expose-headers"]
     assert "access-control-allow-origin" not in client.options("/predict", headers=asked | {
         "Origin": "https://b.example"}).headers
 
@@ -466,6 +479,19 @@ def test_a_request_that_takes_too_long_is_ended(serve, monkeypatch):
         assert raw.recv(100).startswith(b"HTTP/1.1 503")
 
 
+def test_nobody_without_the_key_holds_a_place_by_a_body_that_never_comes(serve, monkeypatch):
+    monkeypatch.setattr(serving, "AT_ONCE", 2)
+    client = serve(SERVER_KEY="k")
+    with contextlib.ExitStack() as held:
+        for method in ("GET", "POST"):
+            for _ in range(3):
+                raw = held.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port)))
+                raw.sendall(f"{method} /x.html HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n".encode())
+                raw.settimeout(10)
+                assert raw.recv(100).startswith(b"HTTP/1.1 404" if method == "GET" else b"HTTP/1.1 401")
+        assert client.get("/incidents", headers={"X-API-Key": "k"}).status_code == 200
+
+
 def test_more_at_once_than_can_be_done_is_refused(serve, monkeypatch):
     monkeypatch.setattr(serving, "AT_ONCE", 0)
     answer = serve().get("/incidents")
@@ -501,7 +527,9 @@ def test_a_collection_is_started_once_and_outlives_the_server(serve, home, tmp_p
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     client = serve()
     assert client.post("/collect").json() == {"started": "make pipeline"}
+    (home / "data" / "make.log").write_text("what it says")
     assert client.post("/collect").status_code == 409
+    assert (home / "data" / "make.log").read_text() == "what it says"
     while not (home / "made").exists():
         time.sleep(0.02)
     assert (home / "made").read_text() == "--no-print-directory pipeline 1\n"
