@@ -185,8 +185,9 @@ def inputs_sha256(chapter: str) -> str:
     return digest.hexdigest()
 
 
-def _sources(path: Path, kinds: str = "code markdown") -> list[str]:
-    return ["".join(cell["source"]) for cell in _read(path)["cells"] if cell["cell_type"] in kinds.split()]
+def _sources(path: Path, *kinds: str) -> list[str]:
+    """Text of a notebook's cells, of all or of some kinds."""
+    return ["".join(cell["source"]) for cell in _read(path)["cells"] if not kinds or cell["cell_type"] in kinds]
 
 
 def _chapter_code() -> list[Path]:

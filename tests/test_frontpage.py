@@ -81,6 +81,7 @@ def site(tmp_path, force):
 
 
 def frame_of(page):
+    page.locator("iframe.map").scroll_into_view_if_needed()  # a browser does not lay out what is out of sight
     frame = next(frame for frame in page.frames if frame.url.endswith("map.html"))
     frame.wait_for_selector(".leaflet-marker-icon")
     return frame

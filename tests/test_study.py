@@ -65,14 +65,20 @@ def test_kinds_are_learned_in_a_study_and_answers_are_of_labels(rows, tiny_bert,
     assert strata == [[0, 1], [0, 0, 1]]
 
 
-def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
-    fit, calls = training.fit, []
-    def twice(*arguments):
+def stop_in_the_second(monkeypatch, name):
+    """Interrupt the second call of a function of `training`; a list that grows with each call."""
+    does, calls = getattr(training, name), []
+    def counted(*arguments):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return fit(*arguments)
-    monkeypatch.setattr(training, "fit", twice)
+        return does(*arguments)
+    monkeypatch.setattr(training, name, counted)
+    return calls
+
+
+def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
+    calls = stop_in_the_second(monkeypatch, "fit")
     with pytest.raises(KeyboardInterrupt):
         study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
     first = study.out_of_fold(rows, force, "default", str(tiny_bert), folds=3, epochs=1)
@@ -90,13 +96,7 @@ def test_a_study_goes_on_where_it_was(rows, force, tiny_bert, monkeypatch):
 def test_a_network_does_not_go_on_from_another_of_its_fold(rows, force, tiny_bert, monkeypatch):
     def judged():
         return study.out_of_fold(rows, force, "two seeds", str(tiny_bert), folds=3, judged=1, epochs=2)
-    calibrate, calls = training.calibrate, []
-    def stopped(*arguments):
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return calibrate(*arguments)
-    monkeypatch.setattr(training, "calibrate", stopped)
+    stop_in_the_second(monkeypatch, "calibrate")
     with pytest.raises(KeyboardInterrupt):
         judged()
     resumed = judged()
