@@ -4,6 +4,8 @@ Temperature and thresholds are fitted on validation rows and kept in the model's
 else here measures them on test rows.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -21,15 +23,20 @@ COSTS = (1, 10, 100)
 """How much a falsely flagged post may weigh beside a missed one, in equal numbers of positive and other posts."""
 
 
-def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Temperature that minimises the log loss of scores (n, labels) for labels (n,).
+def fit_temperature(scores: np.ndarray, labels: np.ndarray,
+                    of_labels: Callable[[np.ndarray], np.ndarray] = np.asarray) -> float:
+    """Temperature that minimises the log loss of scores (n, k) for labels (n,).
 
     Guo et al., "On calibration of modern neural networks", 2017.
+
+    Parameters
+    ----------
+    of_labels : makes scores (n, labels) of cooled ones, where a label has several of the k
     """
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        return -log_softmax(scores / np.exp(log_temperature), axis=1)[rows, labels].mean()
+        return -log_softmax(of_labels(scores / np.exp(log_temperature)), axis=1)[rows, labels].mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(-2, 2), method="bounded").x))
 
@@ -48,7 +55,7 @@ def fit_thresholds(chances: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     labels : true labels, shape (n,)
     """
     of_true = np.sort(chances[np.arange(len(labels)), labels])
-    allowed = int(np.floor((len(labels) + 1) * (1 - COVERAGE)))
+    allowed = int((len(labels) + 1) * (1 - COVERAGE) + 1e-9)
     confidence = chances.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     kept = np.cumsum(chances.argmax(axis=1)[order] == labels[order]) / np.arange(1, len(labels) + 1)
@@ -182,9 +189,12 @@ def operating_points(chance: np.ndarray, labels: np.ndarray, task: Task) -> dict
     """Thresholds on the probability of a positive label, by what they are for, from validation rows.
 
     The highest ones that find 50, 80, 90 and 95% of the positive rows, and those with the least sum of the share
-    that is missed and some times the share that is falsely flagged, see `COSTS`.
+    that is missed and some times the share that is falsely flagged, see `COSTS`. None without both positive and
+    other rows.
     """
     true = np.isin(labels, task.positive)
+    if true.all() or not true.any():
+        return {}
     found, falsely = np.sort(chance[true]), np.sort(chance[~true])
     points = {f"finds {recall:.0%}": float(found[int((1 - recall) * len(found) + 1e-9)])
               for recall in (0.5, 0.8, 0.9, 0.95)}

@@ -147,11 +147,10 @@ def build(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: 
     return Network(Reader(encoder, strata), Counter(encoder.config.vocab_size, strata, list(special)))
 
 
-def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray,
-                weights: np.ndarray | None = None) -> None:
-    """Fit the counter to token ids (n lists) and their labels (n,), each of weight 1 where none are given.
+def fit_counter(counter: Counter, token_ids: list[list[int]], strata: np.ndarray, weights: np.ndarray) -> None:
+    """Fit the counter to token ids (n lists), the strata of their posts (n,), and how much each of these counts (n,).
 
-    Terms that stand in one text only are left out; labels weigh as if all were equally frequent.
+    Terms that stand in one text only are left out.
     """
     special, vocabulary, terms = counter.special.numpy(), len(counter.idf) - BUCKETS, []
     for ids in map(np.array, token_ids):
@@ -162,8 +161,8 @@ def fit_counter(counter: Counter, token_ids: list[list[int]], labels: np.ndarray
     counts = sp.csr_array((np.ones(len(rows)), (rows, np.concatenate(terms))), (len(terms), len(counter.idf)))
     known = np.flatnonzero(counts.astype(bool).sum(axis=0) > 1)
     tfidf = TfidfTransformer(sublinear_tf=True)
-    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000)
-    model.fit(tfidf.fit_transform(counts[:, known]), labels, sample_weight=weights)
+    model = LogisticRegression(C=5, max_iter=1000)
+    model.fit(tfidf.fit_transform(counts[:, known]), strata, sample_weight=weights)
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         weight, bias = np.vstack([-weight / 2, weight / 2]), np.array([-bias[0] / 2, bias[0] / 2])

@@ -1,5 +1,6 @@
 """Splits out: what a model may learn from and what it is judged by, kept apart and frozen."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -193,7 +194,8 @@ def never_learned(run: Path, testing: pd.DataFrame) -> bool:
     """Whether the model in the folder `run` learned from none of these test rows."""
     split = pd.read_csv(run / "split.csv", dtype={"dataset": str, "id": str})
     learned = split[split["part"].isin(["train", "validation"])]
-    return learned.merge(testing, on=["dataset", "id"]).empty
+    beside = json.loads((run / "manifest.json").read_text(encoding="utf8"))["supplement"]
+    return learned.merge(testing, on=["dataset", "id"]).empty and not testing["dataset"].isin(beside).any()
 
 
 def would_cross(frame: pd.DataFrame, seed: int) -> pd.DataFrame:

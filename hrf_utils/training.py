@@ -71,15 +71,15 @@ class _Rows(torch.utils.data.Dataset):
 class _Strata:
     """Labels, and within them the kinds of posts of those rows that a network learns from (see `network`).
 
-    A kind has a stratum of its own where at least one in twenty of its label's rows are of it; posts of other kinds,
-    or of none, belong to the label's largest.
+    A kind has a stratum of its own where at least one in twenty of its label's rows are of it, and so have the rows
+    of no known kind; posts of rarer kinds belong to the label's largest.
     """
 
     def __init__(self, learn: pd.DataFrame, labels: int):
         kinds = learn["kind"].fillna("") if "kind" in learn else ""
         counts = learn[["label"]].assign(kind=kinds).value_counts().rename("rows").reset_index()
         of_label = counts.groupby("label")["rows"].transform("sum")
-        own = counts[(counts["kind"] != "") & (counts["rows"] >= 0.05 * of_label)]
+        own = counts[counts["rows"] >= 0.05 * of_label]
         bare = pd.DataFrame({"label": sorted(set(range(labels)) - set(own["label"])), "kind": "", "rows": 1})
         own = pd.concat([own, bare]).astype({"label": int, "rows": int}).sort_values(
             ["label", "rows", "kind"], ascending=[True, False, True], ignore_index=True)
@@ -90,7 +90,8 @@ class _Strata:
 
     def number(self, rows: pd.DataFrame) -> np.ndarray:
         """Stratum of each row, shape (n,)."""
-        keys = pd.MultiIndex.from_arrays([rows["label"], rows["kind"] if "kind" in rows else [""] * len(rows)])
+        kinds = rows["kind"].fillna("") if "kind" in rows else [""] * len(rows)
+        keys = pd.MultiIndex.from_arrays([rows["label"], kinds])
         found = self._known.reindex(keys).to_numpy(float)
         return np.where(np.isnan(found), self._largest[rows["label"]], found).astype(int)
 
@@ -179,7 +180,8 @@ def train(frame: pd.DataFrame, task: Task, encoder: str, about: dict, *, recipe:
         model, tokenizer, history = fit(*arguments, forms=task.normalise) if processes == 1 else \
             _in_processes(processes, *arguments, task.normalise)
     except InputError:
-        shutil.rmtree(work)
+        if processes == 1:  # of several, one may have been killed, and a rerun goes on from their checkpoints
+            shutil.rmtree(work)
         raise
     temperature, thresholds, scores = calibrate(model, tokenizer, learn, validation, task.positive)
     labels = validation["label"].to_numpy()
@@ -222,10 +224,7 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     model, tokenizer = classifier.from_encoder(encoder, names, forms, strata.label_of)
     model.reader.freeze(recipe.frozen)
     by_label = class_weights(learn["label"], len(names), recipe.class_weight_power)
-    weights = by_label[learn["label"]]
-    if "weight" in learn:
-        weights = weights * learn["weight"].fillna(1.0).to_numpy()
-    rows = _Rows(learn, tokenizer, strata.targets(learn, targets), weights)
+    rows = _Rows(learn, tokenizer, strata.targets(learn, targets), _weights(learn, by_label))
     seen = _Rows(validation, tokenizer, strata.targets(validation), by_label[validation["label"]])
     trainer = Trainer(
         model.reader, _arguments(str(work), seed, recipe, len(seen) > 0), train_dataset=rows,
@@ -237,6 +236,12 @@ def fit(learn: pd.DataFrame, validation: pd.DataFrame, names: list[str], encoder
     trainer.train(resume_from_checkpoint=_whole_checkpoint(work))
     model.reader = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     return model, tokenizer, _history(trainer.state.log_history)
+
+
+def _weights(learn: pd.DataFrame, by_label: np.ndarray) -> np.ndarray:
+    """How much each row counts, shape (n,): its own weight times its label's."""
+    own = learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else 1.0
+    return by_label[learn["label"]] * own
 
 
 def _whole_checkpoint(work: Path) -> bool:
@@ -257,18 +262,22 @@ def calibrate(model: network.Network, tokenizer: object, learn: pd.DataFrame, va
     The temperature and the thresholds of the whole, and its logits on `validation`, (n, labels).
     """
     device = model.reader.head.weight.device
-    weights = learn["weight"].fillna(1.0).to_numpy() if "weight" in learn else None
-    strata, label_of = _Strata(learn, len(model.config.id2label)), model.config.label_of
+    label_of, count = model.config.label_of, len(model.config.id2label)
+    weights = _weights(learn, class_weights(learn["label"], count, 1.0))
     network.fit_counter(model.counter.cpu(), inference.tokenise(tokenizer, learn["text"].tolist()),
-                        strata.number(learn), weights)
+                        _Strata(learn, count).number(learn), weights)
     model.to(device).eval()
     labels, ids = validation["label"].to_numpy(), inference.tokenise(tokenizer, validation["text"].tolist())
     halves = ([model.reader.head.weight, model.reader.head.bias], [model.counter.weight, model.counter.bias])
     chances = []
+
+    def of_labels(raw: np.ndarray) -> np.ndarray:
+        return network.of_labels(torch.from_numpy(raw), label_of).numpy()
+
     with torch.no_grad():
         for half, raw in zip(halves, inference.logits(model.strata, tokenizer, ids, device), strict=True):
-            warm = confidence.fit_temperature(raw, strata.number(validation))
-            chances.append(inference.softmax(network.of_labels(torch.from_numpy(raw / warm), label_of).numpy()))
+            warm = confidence.fit_temperature(raw, labels, of_labels)
+            chances.append(inference.softmax(of_labels(raw / warm)))
             for part in half:
                 part.div_(warm)
     scores = np.log(network.mix(*chances).clip(1e-9))
@@ -282,6 +291,7 @@ def _in_processes(processes: int, learn: pd.DataFrame, validation: pd.DataFrame,
                   recipe: Recipe, seed: int, work: Path,
                   forms: Iterable[str]) -> tuple[network.Network, object, pd.DataFrame]:
     """`fit` in several processes: this module is run by torchrun, and rank 0 leaves its reader in `work`."""
+    _whole_checkpoint(work)  # so that no process removes one that another looks at
     learn.to_parquet(work / "learn.parquet")
     validation.to_parquet(work / "validation.parquet")
     job = {"names": names, "encoder": encoder, "recipe": asdict(recipe), "seed": seed, "forms": list(forms)}

@@ -132,12 +132,12 @@ class _Pooled(torch.nn.Module):
 
 
 def _alike(outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: object = None) -> torch.Tensor:
-    """Supervised contrastive loss (Khosla et al., 2020): posts of one label lie close together."""
+    """Supervised contrastive loss (Khosla et al., 2020): posts of one stratum lie close together."""
     near = outputs.logits @ outputs.logits.T / 0.1
     others = ~torch.eye(len(near), dtype=torch.bool, device=near.device)
     chance = near - torch.logsumexp(near.masked_fill(~others, -torch.inf), 1, keepdim=True)
-    label = labels[:, :-1].argmax(1)
-    same = (label[:, None] == label) & others
+    stratum = labels[:, :-1].argmax(1)
+    same = (stratum[:, None] == stratum) & others
     return -(chance * same).sum() / same.sum().clamp(min=1)
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -164,6 +166,24 @@ def test_two_processes_train_as_one(split, force, tiny_bert):
     assert run_folder("force") == trained.folder
 
 
+def test_a_training_that_lost_a_process_keeps_its_checkpoints(split, force, tiny_bert, monkeypatch):
+    found = []
+
+    def killed(command, **options):
+        work = Path(command[-1])
+        found.append(sorted(folder.name for folder in work.glob("checkpoint-*")))
+        for name in ("checkpoint-1/trainer_state.json", "checkpoint-2/half"):
+            (work / name).parent.mkdir(exist_ok=True)
+            (work / name).touch()
+        return subprocess.CompletedProcess(command, -9)
+
+    monkeypatch.setattr(subprocess, "run", killed)
+    for _ in range(2):
+        with pytest.raises(InputError, match="training in 2 processes failed"):
+            fit(split, force, tiny_bert, processes=2)
+    assert found == [[], ["checkpoint-1"]]
+
+
 def test_the_last_epoch_is_kept_so_that_validation_chooses_nothing(split, force, tiny_bert):
     trained = fit(split, force, tiny_bert, epochs=3)
     manifest = json.loads((trained.folder / "manifest.json").read_text())
@@ -243,7 +263,22 @@ def test_posts_of_a_kind_are_a_stratum_of_their_label(with_kinds):
     of_one = strata.targets(rows[4:5], np.array([[0.4, 0.6]]))[0]
     assert of_one[2] == pytest.approx(0.6) and of_one[:2].sum() == pytest.approx(0.4) and of_one[0] > of_one[1] > 0
     assert training._Strata(with_kinds.drop(columns="kind"), 2).label_of == [0, 1]
+    many = with_kinds.assign(kind=with_kinds["kind"].where(with_kinds["id"].str[-1] > "4"))
+    assert training._Strata(many, 2).label_of == [0, 0, 0, 1, 1]  # rows of no known kind are as good as a kind
     assert training._Strata(with_kinds[with_kinds["label"] == 1], 2).label_of == [0, 1]
+
+
+def test_the_counter_weighs_labels_alike_whatever_their_kinds(with_kinds, tiny_bert, monkeypatch):
+    given, fit_counter = {}, network.fit_counter
+
+    def watched(counter, ids, strata, weights):
+        given.update(strata=strata, weights=weights)
+        fit_counter(counter, ids, strata, weights)
+
+    monkeypatch.setattr(network, "fit_counter", watched)
+    fit(with_kinds, tasks.load("threat"), tiny_bert, epochs=1)
+    sums = pd.Series(given["weights"]).groupby(np.array([0, 0, 1])[given["strata"]]).sum()
+    assert sums[0] == pytest.approx(sums[1]) and pd.Series(given["weights"])[given["strata"] < 2].nunique() == 1
 
 
 def test_a_label_is_as_probable_as_its_strata_in_every_form(with_kinds, tiny_bert):
@@ -349,13 +384,13 @@ def test_the_counter_is_the_linear_model_that_was_fitted(split, tiny_bert, count
     texts, labels = split["text"].tolist() * 2, np.tile(split["label"], 2) % count
     texts[0] = "shot shot shot police [SEP] calm"
     ids = tokenizer(texts)["input_ids"]
-    weights = np.random.default_rng(0).uniform(0, 3, len(texts)) if weigh else None
+    weights = np.random.default_rng(0).uniform(0, 3, len(texts)) if weigh else np.ones(len(texts))
     network.fit_counter(net.counter, ids, labels, weights)
     tokens = [tokenizer.convert_ids_to_tokens(row) for row in ids]
     pairs = [[*(t for t in row if t[0] != "["), *(f"{a} {b}" for a, b in zip(row, row[1:], strict=False)
                                                   if "[" not in (a[0], b[0]))] for row in tokens]
     plain = TfidfVectorizer(analyzer=lambda row: row, min_df=2, sublinear_tf=True)
-    model = LogisticRegression(C=5, class_weight="balanced", max_iter=1000)
+    model = LogisticRegression(C=5, max_iter=1000)
     model.fit(plain.fit_transform(pairs), labels, sample_weight=weights)
     batch = tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
     chances = inference.softmax(net.counter(batch).numpy())

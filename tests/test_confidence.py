@@ -23,6 +23,17 @@ def test_the_temperature_undoes_overconfidence(world):
     assert confidence.fit_temperature(scores * 3, labels) == pytest.approx(3, rel=0.05)
 
 
+def test_a_label_of_several_strata_is_calibrated_as_one(world):
+    scores, _, strata, _ = world
+
+    def of_labels(cooled):
+        return np.logaddexp.reduceat(cooled, [0, 2, 4], axis=1)
+
+    warm = confidence.fit_temperature(scores * 3, strata // 2, of_labels)
+    assert warm == pytest.approx(3, rel=0.05)
+    assert confidence.fit_temperature(of_labels(scores * 3), strata // 2) != pytest.approx(warm, rel=0.05)
+
+
 def test_label_sets_hold_the_truth_as_often_as_promised(world, force):
     _, chances, labels, _ = world
     threshold = confidence.fit_thresholds(chances[:1000], labels[:1000])["set"]
@@ -40,6 +51,13 @@ def test_abstaining_keeps_the_share_right_that_was_asked(world):
     right = chances[3000:].argmax(axis=1) == labels[3000:]
     assert right[kept].mean() == pytest.approx(0.9, abs=0.03) and 0 < kept.mean() < 1
     assert confidence.fit_thresholds(np.full((50, 6), 1 / 6), np.full(50, 5))["abstain"] == 1.0
+
+
+def test_a_tenth_of_the_true_labels_may_fall_out_of_their_sets():
+    for rows in (9, 19, 49, 99):
+        of_true = (1 + np.arange(rows)) / (rows + 1)
+        got = confidence.fit_thresholds(np.column_stack([of_true, 1 - of_true]), np.zeros(rows, int))["set"]
+        assert got == pytest.approx(of_true[(rows + 1) // 10 - 1])
 
 
 def test_risk_falls_as_fewer_are_answered(world):
@@ -109,6 +127,8 @@ def test_operating_points_find_what_they_promise_and_weigh_as_they_say(indicator
     for cost in confidence.COSTS:
         tried = [loss(least, cost) for least in np.linspace(0, 1, 301)]
         assert loss(points[f"a false flag weighs {cost}"], cost) <= min(tried) + 1e-9
+    assert confidence.operating_points(chance[:500], labels[:500], task) == {}
+    assert confidence.operating_points(chance[500:], labels[500:], task) == {}
     assert points["a false flag weighs 100"] > points["a false flag weighs 10"] > points["a false flag weighs 1"]
 
 

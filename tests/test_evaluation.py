@@ -1,5 +1,7 @@
 """Metrics equal scikit-learn's, and intervals behave as intervals should."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,3 +159,12 @@ def test_what_one_form_takes_away_is_measured(signed):
     assert table["changed"].to_list() == [0, 160]
     assert table.loc["as they came", "roc_auc"]["value"] > 0.95 > 0.8 > table.loc["in one form", "roc_auc"]["value"]
     assert table.loc["as they came", "about"]["value"] < 0.1 < table.loc["in one form", "about"]["value"]
+
+
+def test_what_one_form_takes_away_is_about_positive_or_not_whatever_the_labels(signed, force):
+    rows, weights = signed
+    two = tasks.load("threat")
+    six = dataclasses.replace(force, normalise=two.normalise)
+    spread = rows.assign(label=np.where(rows["label"] == 1, 2, 0) + np.arange(len(rows)) % 2)
+    pd.testing.assert_frame_equal(evaluation.without_one_form(spread, six, weights),
+                                  evaluation.without_one_form(rows, two, weights))

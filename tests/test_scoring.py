@@ -33,7 +33,8 @@ def trained(force, tiny_bert, tmp_path_factory):
     try:
         model, tokenizer = classifier.from_encoder(str(tiny_bert), force.names)
         texts = [f"{word} {other}" for word in WORDS for other in WORDS]
-        network.fit_counter(model.counter, tokenizer(texts)["input_ids"], np.arange(len(texts)) // 3 % 6)
+        network.fit_counter(model.counter, tokenizer(texts)["input_ids"], np.arange(len(texts)) // 3 % 6,
+                            np.ones(len(texts)))
         manifest = {"task": "force", "labels": force.names, "temperature": 1.0, "tokens": 64,
                     "thresholds": {"set": 0.1, "abstain": 0.9, "settled": 0.4}, "trained_at": "2026-01-01T00:00:00"}
         classifier.save(model, tokenizer, manifest, "", {})

@@ -201,7 +201,11 @@ def test_a_model_that_learned_from_a_test_row_is_no_judge(tmp_path):
     testing = pd.DataFrame({"dataset": "d", "id": ["1", "2"], "text": "t"})
     split = pd.DataFrame({"dataset": "d", "id": ["1", "2", "9"], "part": ["test", "unused", "train"]})
     split.to_csv(tmp_path / "split.csv", index=False)
+    files.write_json(tmp_path / "manifest.json", {"supplement": ["starter-1"]})
     assert splits.never_learned(tmp_path, testing)
+    files.write_json(tmp_path / "manifest.json", {"supplement": ["starter-1", "d"]})  # its rows stand in no split
+    assert not splits.never_learned(tmp_path, testing)
+    files.write_json(tmp_path / "manifest.json", {"supplement": []})
     split.assign(part="validation").to_csv(tmp_path / "split.csv", index=False)
     assert not splits.never_learned(tmp_path, testing)
 
