@@ -97,17 +97,11 @@ def _look_up(store: Store, due: pd.DataFrame, pages: pd.DataFrame) -> tuple[pd.D
     gone, asked, public, problem = {}, 0, 0, ""
     if not ids:
         return pd.DataFrame(columns=["id", "reason"]), 0, 0, ""
-    search = {"dataset": "x", "query": "", "source": "x", "started_at": x.now(), "status": "lookup"}
     try:
         api, budget = x.client(), x.Budget(store)
         for start in tqdm(range(0, len(ids), x.LOOKUP), desc="check", unit_scale=x.LOOKUP, unit=" posts"):
             some = ids[start:start + x.LOOKUP]
-            price = budget.take(len(some) * x.PRICE["post"])
-            store.add_page(search, pd.DataFrame(), spent=price)
-            found, missing = x.lookup(api, some, "x")
-            unused = price - len(found) * x.PRICE["post"]
-            budget.left += unused
-            store.add_page(search | {"ended_at": x.now()}, pd.DataFrame(), spent=-unused)
+            found, missing = x.buy(api, store, some, budget)
             here = due[due["id"].isin(found["id"] if len(found) else [])]
             store.mark_checked(here, x.now())
             gone, asked, public = gone | missing, asked + len(some), public + len(here)

@@ -20,6 +20,8 @@ LEAST_AUDIT = 100
 """Posts of the random audit from which it replaces the test split: its label shares are then good to ten points."""
 LEAST_CELL = 5
 """Cells with fewer incidents are merged into "other", so that no table points at a few people."""
+ROUGH = {"D": ["week", "month", "year"], "W": ["month", "year"], "M": ["year"]}
+"""Dates that are too rough to be counted in days, weeks or months."""
 _PRIOR = 0.5
 """Rows that each true label has before any test row is seen, dealt over all answers; keeps a label of few rows open."""
 _ROUNDS = 300
@@ -215,3 +217,24 @@ def rates(states: pd.DataFrame) -> pd.DataFrame:
     people = census()["population"].reindex(states.index).to_numpy(float) / 1e6
     rate = states[["value", "low", "high"]].div(people, axis=0).assign(incidents=states["incidents"]).dropna()
     return tell_apart(rate.sort_values("value", ascending=False))
+
+
+def timeline(incidents: pd.DataFrame, times: pd.Series, task: Task) -> pd.DataFrame:
+    """Incidents in each day, week or month of the collection by positive label; labels of few become ``other``.
+
+    Rows run from the first to the last of the posts' `times`; ``collected`` says whether any post is from that
+    period. Incidents that lie elsewhere, or whose date is too rough, are in no row.
+    """
+    known = times.dropna()
+    if known.empty:
+        return pd.DataFrame(columns=["unit", "collected", *task.positive, "other"]).rename_axis("period")
+    span = (known.max() - known.min()).days
+    unit = "D" if span <= 60 else "W" if span <= 400 else "M"
+    every = pd.period_range(known.min(), known.max(), freq=unit)
+    dated = pd.to_datetime(incidents["incident_date"]).where(~incidents["date_precision"].isin(ROUGH[unit]))
+    table = incidents.groupby([dated.dt.to_period(unit), "label"]).size().unstack(fill_value=0)
+    table = table.reindex(index=every, columns=task.positive, fill_value=0).astype(int)
+    few = table.where(table < LEAST_CELL, 0)
+    table = table.mask(table < LEAST_CELL, 0).assign(other=few.sum(axis=1))
+    return table.assign(unit=unit, collected=every.isin(known.dt.to_period(unit))).set_axis(
+        every.start_time.strftime("%Y-%m-%d")).rename_axis("period")

@@ -115,22 +115,27 @@ def learning_curve(history: pd.DataFrame) -> None:
                  f"validation is {last['macro_f1']:.3f}.")
 
 
-def weekly(table: pd.DataFrame, task: Task) -> None:
-    """Stacked bars of incidents a week by label."""
+def timeline(table: pd.DataFrame, task: Task) -> None:
+    """Stacked bars of incidents a day, week or month by label; from `frontpage.counted`."""
     if table.empty:
         return
-    figure, (axis,) = canvas(7.6, 3.1)
-    floor = np.zeros(len(table))
-    for number in table.columns:
-        axis.bar(table.index, table[number], 6, floor, color=task.colors[number], align="edge",
-                 label=task.names[number])
-        floor += table[number].to_numpy()
-    axis.set(title=f"{task.finding.capitalize()} by week, as told by the posts collected", ylabel="incidents")
+    word, width = {"D": ("day", 0.85), "W": ("week", 6), "M": ("month", 25)}[table["unit"].iloc[0]]
+    times, few = pd.DatetimeIndex(table["period"]), f"kinds with fewer than five in the {word}"
+    parts = {number: (task.names[number], task.colors[number]) for number in task.positive} | {"other": (few, QUIET)}
+    figure, (axis,) = canvas(7.6, 3.3)
+    floor, key = np.zeros(len(table)), []
+    for part, (name, color) in parts.items():
+        key.append(axis.bar(times, table[part], width, floor, color=color, align="edge", label=name))
+        floor += table[part].to_numpy()
+    empty = [axis.axvspan(time, time + pd.Timedelta(days=width), facecolor="none", edgecolor="#c9d1da", hatch="///",
+                          linewidth=0, label="nothing collected") for time in times[~table["collected"]]]
+    axis.set(title=f"{task.finding.capitalize()} by {word}, as told by the posts collected", ylabel="incidents")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    dates(axis, table.index)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(table.columns), frameon=False)
-    totals = ", ".join(f"{task.names[k]} {table[k].sum():,}" for k in table.columns)
-    show(figure, f"{task.finding.capitalize()} by week over {len(table)} weeks; in all: {totals}.")
+    dates(axis, times)
+    axis.legend(handles=key + empty[:1], loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
+    totals = ", ".join(f"{name} {table[part].sum():,}" for part, (name, _) in parts.items())
+    show(figure, f"{task.finding.capitalize()} by {word} over {len(table)} {word}s, of which "
+                 f"{(~table['collected']).sum()} have no posts; in all: {totals}.")
 
 
 def corrected(table: pd.DataFrame, task: Task) -> None:

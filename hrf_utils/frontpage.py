@@ -18,8 +18,6 @@ _RULES = {"majority": "the most frequent label", "keyword_rule": "the keyword ru
           "tfidf_svm": "a linear model of word counts"}
 _TOLD = ["label", "incident_date", "city", "state", "posts", "status"]
 """Columns of an incident whose change is news."""
-_ROUGH = {"D": ["week", "month", "year"], "W": ["month", "year"], "M": ["year"]}
-"""Dates that are too rough to be counted in days, weeks or months."""
 
 
 def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, correction: counts.Correction,
@@ -34,7 +32,7 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     times : when the posts collected were written
     """
     labels = counts.by_label(decided, incidents, correction, task)
-    dated = incidents[incidents["incident_date"].notna() & ~incidents["date_precision"].isin(_ROUGH["M"])]
+    dated = incidents[incidents["incident_date"].notna() & ~incidents["date_precision"].isin(counts.ROUGH["M"])]
     month = pd.to_datetime(dated["incident_date"]).dt.strftime("%Y-%m").rename("month")
     months = counts.by_cell(dated, month, correction)
     apart = tell_apart(months[months.index != "other"].sort_values("value", ascending=False))
@@ -44,7 +42,7 @@ def counted(decided: pd.DataFrame, incidents: pd.DataFrame, times: pd.Series, co
     rates = counts.rates(states)
     rated = rates.rename(columns={"value": "rate", "low": "rate_low", "high": "rate_high"}).drop(columns="incidents")
     names = counts.census()["name"]
-    line = _timeline(incidents, times, task)
+    line = counts.timeline(incidents, times, task)
     return {"method": correction.method, "n": correction.n, "assumes": correction.assumes,
             "strained": correction.strained,
             "labels": labels.drop(index="all").reset_index().to_dict("records"), "all": labels.loc["all"].to_dict(),
@@ -75,27 +73,6 @@ def told(found: pd.DataFrame, posts: pd.DataFrame, gaps: pd.DataFrame) -> dict:
 
 def _iso(time: object) -> str:
     return "" if pd.isna(time) else str(pd.Timestamp(time).date())
-
-
-def _timeline(incidents: pd.DataFrame, times: pd.Series, task: Task) -> pd.DataFrame:
-    """Incidents in each day, week or month of the collection by positive label; labels of few become ``other``.
-
-    Rows run from the first to the last of the posts' `times`; ``collected`` says whether any post is from that
-    period. Incidents that lie elsewhere, or whose date is too rough, are in no row.
-    """
-    known = times.dropna()
-    if known.empty:
-        return pd.DataFrame(columns=["unit", "collected", *task.positive, "other"]).rename_axis("period")
-    span = (known.max() - known.min()).days
-    unit = "D" if span <= 60 else "W" if span <= 400 else "M"
-    every = pd.period_range(known.min(), known.max(), freq=unit)
-    dated = pd.to_datetime(incidents["incident_date"]).where(~incidents["date_precision"].isin(_ROUGH[unit]))
-    table = incidents.groupby([dated.dt.to_period(unit), "label"]).size().unstack(fill_value=0)
-    table = table.reindex(index=every, columns=task.positive, fill_value=0).astype(int)
-    few = table.where(table < counts.LEAST_CELL, 0)
-    table = table.mask(table < counts.LEAST_CELL, 0).assign(other=few.sum(axis=1))
-    return table.assign(unit=unit, collected=every.isin(known.dt.to_period(unit))).set_axis(
-        every.start_time.strftime("%Y-%m-%d")).rename_axis("period")
 
 
 def index(page_path: Path) -> None:
@@ -164,7 +141,8 @@ def _bars(counted: dict) -> dict:
     totals = [sum(row[key] for key in keys) for row in rows]
     top = max(*totals, 1)
     each = max(1, -(-len(rows) // 6))
-    columns = [{"period": row["period"], "collected": row["collected"], "total": total, "dated": number % each == 0,
+    columns = [{"period": row["period"], "collected": row["collected"], "total": total,
+                "dated": number % each == 0 and number + each <= len(rows),
                 "parts": [(key, row[key], 100 * row[key] / top) for key in keys if row[key]]}
                for number, (row, total) in enumerate(zip(rows, totals, strict=True))]
     word = {"D": "day", "W": "week", "M": "month"}[rows[0]["unit"]]

@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from hrf_utils import merging
 from hrf_utils.dates import PRECISIONS, event_date
-from hrf_utils.merging import HISTORY
 from hrf_utils.places import Place, coordinates, is_home, locate, spoken
 from hrf_utils.tasks import Task
 from hrf_utils.text import canonical
@@ -201,21 +200,3 @@ def _when(day: object, precision: str) -> str:
     whole = f"{day.day} {day:%B %Y}"
     return ", " + {"week": f"week of {whole}", "month": f"{day:%B %Y}", "year": f"{day:%Y}",
                    "post": f"posted {whole}"}.get(precision, whole)
-
-
-def history(incidents: pd.DataFrame) -> pd.Series:
-    """Which incidents were first told of long (`HISTORY`) after they happened."""
-    return pd.to_datetime(incidents["first_post"]) - pd.to_datetime(incidents["incident_date"]) > HISTORY
-
-
-def weekly(incidents: pd.DataFrame, task: Task) -> pd.DataFrame:
-    """Incidents a week (its Monday) by label; a week without any has a row of zeros.
-
-    Left out is what has no week: incidents of which only the month or year is known, and `history`.
-    """
-    recent = incidents[~incidents["date_precision"].isin(["month", "year"]) & ~history(incidents)]
-    weeks = pd.to_datetime(recent["incident_date"]).dt.to_period("W").dt.start_time
-    table = recent.groupby([weeks, "label"]).size().unstack(fill_value=0)
-    if len(table):
-        table = table.reindex(pd.date_range(table.index.min(), table.index.max(), freq="7D"), fill_value=0)
-    return table.reindex(columns=task.positive, fill_value=0).rename_axis("week")

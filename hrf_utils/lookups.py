@@ -2,9 +2,6 @@
 
 import threading
 
-import pandas as pd
-import tweepy
-
 from hrf_utils import store_serving, x
 from hrf_utils.serving import Refusal, log
 from hrf_utils.settings import InputError
@@ -13,7 +10,6 @@ from hrf_utils.store_serving import Found
 
 _LOOKUPS = threading.Semaphore(4)
 """A post is asked of X by few at a time, since X may be slow."""
-_BOOKS = threading.Lock()
 
 
 def post(store: Store, task: str, tweet_id: str) -> Found:
@@ -38,7 +34,7 @@ def post(store: Store, task: str, tweet_id: str) -> Found:
     if not _LOOKUPS.acquire(blocking=False):
         raise Refusal(503, "too many posts are asked of X at once", 5)
     try:
-        text = _text(client, store, tweet_id)
+        given, _ = x.buy(client, store, [tweet_id], tries=1)
     except x.RefusedError as error:
         if error.code == 400:
             raise unknown from error
@@ -48,21 +44,6 @@ def post(store: Store, task: str, tweet_id: str) -> Found:
         raise Refusal(503, "X does not answer now, or this server's budget for X is used up", 60) from error
     finally:
         _LOOKUPS.release()
-    if text is None:
+    if given.empty:
         raise unknown
-    return Found(text, None)
-
-
-def _text(client: tweepy.Client, store: Store, tweet_id: str) -> str | None:
-    """The text of a post, paid for in the books before it is asked for."""
-    search = {"dataset": "x", "query": "", "source": "x", "started_at": x.now(), "status": "lookup"}
-    with _BOOKS:
-        price = x.Budget(store).take(x.PRICE["post"])
-        store.add_page(search, pd.DataFrame(), spent=price)
-    try:
-        found, _ = x.lookup(client, [tweet_id], "x", tries=1)
-    except x.RefusedError:  # what X refuses it does not sell
-        store.add_page(search | {"ended_at": x.now()}, pd.DataFrame(), spent=-price)
-        raise
-    store.add_page(search | {"ended_at": x.now()}, pd.DataFrame(), spent=0.0 if len(found) else -price)
-    return found["text"].iloc[0] if len(found) else None
+    return Found(given["text"].iloc[0], None)

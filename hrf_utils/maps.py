@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
 
+from hrf_utils import files
 from hrf_utils.places import spoken, state_shapes
 from hrf_utils.tasks import Task
 
@@ -19,6 +20,7 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
 
     Time is chosen by weeks or months that have incidents, and by years for what is older than the year before the last.
     A city is a dot, dots close together are a ring with their number; a state without a city is a wide, faint circle.
+    The page says that the posts are invented where all are of the starter corpus.
     Leaflet and its cluster plugin are read from the packages that ship them.
     """
     placed = incidents.dropna(subset=["lat", "long"])
@@ -33,6 +35,8 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
     points = pd.DataFrame({"place": numbers, "label": placed["label"], "date": dates, "posts": placed["posts"],
                            "title": placed["title"]}).values.tolist()
     labels = [{"number": x.number, "name": x.name, "color": x.color} for x in task.labels if x.positive]
+    starter = len(placed) and placed["src"].str.split("/").str[0].map(files.is_starter).all()
+    claims = "Invented posts of the starter corpus" if starter else "Claims in posts"
     page = _TEMPLATE.read_text(encoding="utf8")
     for name, text in (("LEAFLET_CSS", _asset("leaflet", "leaflet.css")),
                        ("CLUSTER_CSS", _asset("leaflet_markercluster", "MarkerCluster.css")),
@@ -40,7 +44,7 @@ def map_page(incidents: pd.DataFrame, task: Task) -> str:
                        ("CLUSTER_JS", _asset("leaflet_markercluster", "leaflet.markercluster.js")),
                        ("STATES", _inert(state_shapes())), ("PLACES", _inert(places)),
                        ("POINTS", _inert(points)), ("LABELS", _inert(labels)),
-                       ("PENDING", str((placed["status"] == "pending").sum()))):
+                       ("CLAIMS", _inert(claims)), ("PENDING", str((placed["status"] == "pending").sum()))):
         page = page.replace(f"/*{name}*/", text)
     return page
 

@@ -120,7 +120,7 @@ def _overdue(datasets: list[str]) -> int:
 
 
 def render(notebook_path: Path, page_path: Path) -> None:
-    """Write the page of an executed notebook: code hidden, texts inert, figures with their alt text."""
+    """Write the page of an executed notebook: what it found on top, code hidden, texts inert, figures with alt text."""
     notebook = nbformat.read(notebook_path, as_version=4)
     facts = _facts(notebook)
     notebook.cells = _with_something_to_show(notebook.cells)
@@ -139,6 +139,7 @@ def render(notebook_path: Path, page_path: Path) -> None:
     toc = [{"id": anchor, "name": _plain(name)}
            for anchor, name in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.S)]
     title = _plain(re.search(r"<h1[^>]*>(.*?)</h1>", body, re.S)[1])
+    body = body.replace("</h1>", f"</h1>{_found(notebook.cells)}", 1)
     chapters = [{"href": f"{stem}.html", "name": name, "current": stem == notebook_path.stem}
                 for stem, name in CHAPTERS.items()
                 if notebook_path.stem in CHAPTERS or (page_path.parent / f"{stem}.html").exists()]
@@ -162,6 +163,15 @@ def _with_something_to_show(cells: list) -> list:
             shown = False
         kept.append(cell)
     return kept[::-1]
+
+
+def _found(cells: list) -> str:
+    """What the cells behind the heading "What we found" print, as a box for readers in a hurry; ``""`` if nothing."""
+    heads = [number for number, cell in enumerate(cells) if cell.source.startswith("## What we found")]
+    printed = "".join(output.text for cell in cells[heads[0]:] for output in cell.get("outputs", [])
+                      if output.output_type == "stream" and output.name == "stdout") if heads else ""
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in printed.splitlines() if line.strip())
+    return f'<div class="found" role="note" aria-label="What we found">{lines}</div>' if lines else ""
 
 
 def _plain(markup: str) -> str:

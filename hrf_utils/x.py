@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _HOST = "https://api.twitter.com"
 _TIMEOUT = (10, 60)
 _TRIES, _LONGEST_WAIT = 5, 20 * 60
 FIELDS = ["author_id", "conversation_id", "created_at", "edit_history_tweet_ids", "geo", "lang", "note_tweet"]
+_BOOKS = threading.Lock()
 LOOKUP = 100
 """Posts that one request can ask for by their ids."""
 _GONE = {"Not Found Error": "deleted, or its author is", "Authorization Error": "no longer public"}
@@ -219,6 +221,36 @@ def lookup(api: tweepy.Client, ids: list[str], dataset: str,
         return read_page(json.dumps(page).encode(), dataset, "").posts, gone
     except (ValueError, TypeError, AttributeError) as error:  # an UnreadableError is a ValueError
         raise InputError("X's answer to a lookup cannot be read; run again") from error
+
+
+def buy(api: tweepy.Client, store: Store, ids: list[str], budget: Budget | None = None,
+        tries: int = _TRIES) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What `lookup` gives, paid for in the books before X is asked; what X does not give, or refuses, is paid back.
+
+    Where X does not answer it stays paid, since nobody knows. Without a `budget` that of this moment holds.
+
+    Raises
+    ------
+    InputError
+        As `lookup` does, or if the sum is not left.
+    """
+    search = {"dataset": "x", "query": "", "source": "x", "started_at": now(), "status": "lookup"}
+    with _BOOKS:
+        budget = budget or Budget(store)
+        price = budget.take(len(ids) * PRICE["post"])
+        store.add_page(search, pd.DataFrame(), spent=price)
+
+    def pay_back(dollars: float) -> None:
+        store.add_page(search | {"ended_at": now()}, pd.DataFrame(), spent=-dollars)
+        budget.left += dollars
+
+    try:
+        found, gone = lookup(api, ids, "x", tries)
+    except RefusedError:
+        pay_back(price)
+        raise
+    pay_back(price - len(found) * PRICE["post"])
+    return found, gone
 
 
 def now() -> datetime:

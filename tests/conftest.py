@@ -101,8 +101,8 @@ def visit(browser):
     """Open a page with the network cut; what it asks of other hosts and what it complains about is kept."""
     opened = []
 
-    def go(path, width=1280):
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    def go(path, width=1280, theme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, color_scheme=theme)
         page = context.new_page()
         page.complaints = []
         page.on("console", lambda message: page.complaints.append(message.text))

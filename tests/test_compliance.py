@@ -149,6 +149,9 @@ def test_hundreds_are_asked_for_and_paid_for_the_longest_unchecked_first(collect
         assert compliance.comply(collected, timedelta(hours=20)).waiting == waiting
     asked = [query["ids"].split(",") for _, query in server.asked]
     assert list(map(len, asked)) == [100, 100, 50] and len(set(sum(asked, []))) == 250
+    spent, server.script = collected.queries("x")["spent"].sum(), [lambda *_: (403, {}, b"{}")]
+    assert "does not allow" in compliance.comply(collected).problem  # and what X refuses costs nothing
+    assert collected.queries("x")["spent"].sum() == pytest.approx(spent)
 
 
 def test_only_what_x_calls_gone_is_dropped(collected, server, clock):

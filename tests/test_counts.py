@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from conftest import soak
 
-from hrf_utils import counts, figures, frontpage, intervals
+from hrf_utils import counts, figures, intervals
 from hrf_utils.settings import InputError
 
 SHARES = np.array([0.42, 0.2, 0.04, 0.03, 0.06, 0.25])
@@ -146,6 +146,19 @@ def test_the_figure_shows_what_is_corrected_and_only_that(force, halved, monkeyp
     assert "Lethal 60." in alts[1] and "corrected" not in alts[1]
 
 
+def test_the_chart_over_time_tells_of_small_cells_and_of_what_was_not_collected(force, monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures, "show", lambda figure, alt: shown.append((figure, alt)))
+    rows = [{"period": f"2026-03-0{day}", "unit": "D", "collected": day != 2, "other": 3 * (day == 1)}
+            | dict.fromkeys(force.positive, 0) | {5: 6 * (day == 3)} for day in (1, 2, 3)]
+    figures.timeline(pd.DataFrame(rows), force)
+    figures.timeline(pd.DataFrame([]), force)
+    (figure, alt), names = shown[0], [text.get_text() for text in shown[0][0].axes[0].get_legend().texts]
+    assert len(shown) == 1 and names[-2:] == ["kinds with fewer than five in the day", "nothing collected"]
+    assert "by day over 3 days, of which 1 have no posts" in alt and "Lethal 6, kinds with fewer than five" in alt
+    assert sum(bar.get_height() for bar in figure.axes[0].containers[-1]) == 3
+
+
 def test_rates_divide_by_the_census(halved):
     assert counts.census()["population"].sum() == 331_449_281 and len(counts.census()) == 51
     table = found((40, "VT", 4, "predicted"), (60, "CA", 4, "predicted"), (9, "??", 4, "predicted"))
@@ -178,8 +191,8 @@ def test_a_timeline_marks_what_was_not_collected_and_hides_small_cells(force):
     times = pd.Series(pd.to_datetime(["2026-03-01", "2026-03-02", "2026-03-05", None]))
     table = pd.DataFrame({"incident_date": ["2026-03-01"] * 11 + ["1992-04-29"], "label": [5] * 6 + [4] * 3 + [5] * 3,
                           "date_precision": ["day"] * 8 + ["post", "week", "month", "day"]})
-    got = frontpage._timeline(table, times, force)
+    got = counts.timeline(table, times, force)
     assert got.index.tolist() == [f"2026-03-0{k}" for k in range(1, 6)]
     assert got["collected"].tolist() == [True, True, False, False, True]
     assert got.iloc[0][[5, 4, "other"]].tolist() == [6, 0, 3] and got[[*force.positive, "other"]].to_numpy().sum() == 9
-    assert frontpage._timeline(table, times[:0], force).empty
+    assert counts.timeline(table, times[:0], force).empty

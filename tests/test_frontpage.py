@@ -1,5 +1,6 @@
 """The first page in a real browser with the network cut: quiet, whole, filtered by clicks, readable by everybody."""
 
+import itertools
 import json
 import re
 from functools import cache
@@ -31,7 +32,7 @@ def some_incidents(task, n=240, where=PLACES):
         label=labels, confidence=0.8,
         status="pending", label_low=labels, label_high=labels, place_method="city, state",
         decided_by=generator.choice(["predicted", "labelled"], n), posts=1 + generator.integers(3, size=n),
-        country="US", user_name="a0123456789abcdef",
+        country="US", user_name="a0123456789abcdef", src="archive-12345678/1",
         title=[f"{places.spoken(city, state, '')}: {task.told[k]}"
                for k, (city, state, *_) in zip(labels, spots, strict=True)])
 
@@ -101,10 +102,25 @@ def test_the_report_is_whole_quiet_and_fits(site, visit, width):
     assert page.complaints == []
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_axe_finds_nothing_serious(site, visit, width):
+def test_each_date_of_the_timeline_has_a_sixth_of_its_width():
+    for n in range(1, 80):
+        rows = [{"period": "2026-03-01", "unit": "W", "collected": True, "5": 1}] * n
+        dated = [at for at, column in enumerate(frontpage._bars({"timeline": rows})["columns"]) if column["dated"]]
+        assert dated[0] == 0 and all(after - at >= n / 6 for at, after in itertools.pairwise([*dated, n]))
+
+
+def test_the_dates_of_the_timeline_stand_apart_on_a_phone(site, visit):
+    page = visit(site, 360)
+    boxes = [mark.bounding_box() for mark in page.locator(".column > span").all()]
+    ends = [box["x"] + box["width"] for box in boxes]
+    assert len(boxes) > 3 and ends[-1] <= page.locator("figure.time").bounding_box()["x"] + 328
+    assert all(box["x"] - end > 4 for box, end in zip(boxes[1:], ends, strict=False))
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "light"), (1280, "dark")])
+def test_axe_finds_nothing_serious(site, visit, width, theme):
     for path in (site, site.parent / "force" / "map.html"):
-        found = Axe().run(visit(path, width)).response["violations"]
+        found = Axe().run(visit(path, width, theme)).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}] == []
 
 

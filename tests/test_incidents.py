@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hrf_utils import incidents, merging, tasks
+from hrf_utils import counts, incidents, merging, tasks
 from hrf_utils.settings import InputError
 from hrf_utils.store import Store
 
@@ -236,17 +236,17 @@ def test_the_date_is_the_one_that_posts_name_most_exactly(force):
     assert table["first_post"][0] == date(2026, 3, 28)
 
 
-def test_history_and_rough_dates_are_told_apart_and_have_no_week(force):
+def test_history_and_rough_dates_have_no_week(force):
     frame = posts(("On May 3, 2019 police beat Otis Marlowe in Tulsa, OK", "2026-03-28", 3, ""),
                   ("Police gassed a choir in Boise, ID last month", "2026-03-28", 4, ""),
                   ("Officers shot a man in Macon, GA last night", "2026-03-28 18:00", 5, ""))
-    table = incidents.build(told(frame), force, "run")[0].set_index("title")
-    assert incidents.history(table).to_dict() == {
-        "Tulsa, Oklahoma: blunt force, 3 May 2019": True,
-        "Boise, Idaho: chemical or electric force, February 2026": False,
-        "Macon, Georgia: lethal force, 27 March 2026": False}
-    weeks = incidents.weekly(table.reset_index(), force)
-    assert weeks.sum().sum() == 1 and weeks[5].iloc[0] == 1
+    table = incidents.build(told(frame), force, "run")[0]
+    assert sorted(table["title"]) == [
+        "Boise, Idaho: chemical or electric force, February 2026", "Macon, Georgia: lethal force, 27 March 2026",
+        "Tulsa, Oklahoma: blunt force, 3 May 2019"]
+    weeks = counts.timeline(pd.concat([table] * 5), pd.Series(pd.to_datetime(["2026-01-03", "2026-03-28"])), force)
+    assert weeks["unit"].eq("W").all() and len(weeks) == 13
+    assert weeks[[*force.positive, "other"]].to_numpy().sum() == weeks[5].iloc[-1] == 5
 
 
 def chances(*rows):
@@ -293,18 +293,12 @@ def test_a_person_outranks_the_model_and_copies_of_labelled_texts_are_not_predic
     assert got["p5"].dropna().to_dict() == {"1": 0.7, "2": 0.7, "4": 0.7}
 
 
-def test_weeks_without_incidents_are_zero_rows(force):
-    days = ["2026-03-02", "2026-03-20"]
-    table = incidents.weekly(pd.DataFrame({"incident_date": days, "first_post": days, "date_precision": "day",
-                                           "label": [5, 2]}), force)
-    assert len(table) == 3 and table.sum().sum() == 2 and table.iloc[1].sum() == 0
-
-
 @pytest.mark.parametrize("name", ["force", "threat"])
 def test_no_positive_post_gives_empty_tables(name):
     task = tasks.load(name)
     table, members = incidents.build(told(SHOTS.iloc[:0]), task, "run")
-    assert table.empty and members.empty and incidents.weekly(table, task).empty
+    assert table.empty and members.empty
+    assert counts.timeline(table, pd.Series(pd.to_datetime(["2026-03-01"])), task)["other"].tolist() == [0]
 
 
 def test_the_store_keeps_what_an_incident_is_and_names_no_post_that_is_gone(db_url, force):

@@ -34,7 +34,10 @@ def page(tmp_path, monkeypatch):
                  new_output("display_data", {"image/png": "iVBORw0KGgo="},
                             metadata={"image/png": {"alt": 'A "chart" <b>', "width": 300}}),
                  new_output("display_data", {reports._FACTS: {"data": "starter-force-1", "model": HOSTILE[0]},
-                                             "text/plain": "facts"})])]
+                                             "text/plain": "facts"})]),
+             new_markdown_cell("## What we found"),
+             new_code_cell("", outputs=[new_output("stream", name="stdout", text=f"In the end:\n{HOSTILE[0]}\n")]),
+             new_markdown_cell("**What this cannot show.** Much.")]
     notebook = new_notebook(cells=cells, metadata={"hrf": {"parameters": f"posts={HOSTILE[1]}"}})
     nbformat.write(notebook, tmp_path / "1_scrape.ipynb")
     reports.render(tmp_path / "1_scrape.ipynb", tmp_path / "1_scrape.html")
@@ -65,6 +68,13 @@ def test_hostile_text_is_inert_and_readable(page):
         assert not str(attributes.get("href", "")).lower().startswith("javascript")
     for one in HOSTILE:
         assert elements.text.count(one) >= 2
+
+
+def test_what_was_found_stands_on_top_as_well(page):
+    text = page.read_text()
+    box = text[text.index('class="found"'):text.index("<h2")]
+    assert text.index("</h1>") < text.index('class="found"') and box.count("</p><p>") == 1
+    assert "In the end:" in box and HOSTILE[0] in Elements(f"<{box}").text and text.count("In the end:") == 2
 
 
 def test_the_page_has_what_a_reader_needs(page):
@@ -109,10 +119,12 @@ def map_page(force, tmp_path):
     table = pd.DataFrame({
         "lat": [36.15, 36.16, 45.5, None], "long": [-95.99, -95.98, -122.6, None], "label": [5, 3, 4, 2],
         "title": [*HOSTILE[:3], "no place"], "incident_date": "2026-03-01", "date_precision": "day",
-        "posts": [1, 2, 3, 1], "status": ["pending", "pending", "approved", "pending"],
+        "posts": [1, 2, 3, 1], "status": ["pending", "pending", "approved", "pending"], "src": "d/1",
         "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
     path = tmp_path / "map.html"
-    path.write_text(maps.map_page(table, force), encoding="utf8")
+    assert "Invented posts" in maps.map_page(table.assign(src="starter-force-1/" + table["title"]), force)
+    assert "Invented posts" not in (page := maps.map_page(table, force))
+    path.write_text(page, encoding="utf8")
     return path
 
 
