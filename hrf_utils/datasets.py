@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from hrf_utils import files, posts
+from hrf_utils import files, posts, splits
 from hrf_utils.settings import InputError
 from hrf_utils.tasks import Task
 from hrf_utils.text import clean
 
+ANOTHER_SUBJECT = "another subject"
 _LABEL_NAMES = ("label", "labels")
 _PRECEDENCE = {"adjudication": 3, "review": 2, "session": 1, "audit": 1}
 
@@ -81,7 +82,7 @@ def _versions(table: pd.DataFrame, rows: pd.Series, path: Path | str, task: Task
 
 
 def invented(task: Task, beside: pd.DataFrame) -> pd.DataFrame:
-    """Labelled posts written for this project: the task's contrast sets, and its starter corpus.
+    """Labelled posts written for this project: the task's contrast sets, its starter corpus, and `unrelated` ones.
 
     A data set that already stands in `beside` is left out, and so is the quarter that the starter source
     hands over unlabelled. The columns are those of `beside`, as far as there are such.
@@ -89,9 +90,25 @@ def invented(task: Task, beside: pd.DataFrame) -> pd.DataFrame:
     paths = [path for path in (task.starter, task.contrast)
              if path.exists() and files.dataset_name(path) not in set(beside["dataset"])]
     read = [read_labelled(path, task) for path in paths]
-    rows = [one.posts.merge(one.labels, on="id") for one in read]
+    other = unrelated(task)
+    rows = [*(one.posts.merge(one.labels, on="id") for one in read), other[other["part"] != "test"]]
     return pd.concat([beside.head(0), *(one[[name for name in beside if name in one]] for one in rows)],
                      ignore_index=True).astype({"label": int})
+
+
+def unrelated(task: Task) -> pd.DataFrame:
+    """Starter posts of the task that ``unrelated`` names: rows of the first label and the kind `ANOTHER_SUBJECT`.
+
+    A quarter of their groups is of the part ``test``: it never trains, and shows how often such posts are flagged.
+    Empty where no task is named.
+    """
+    if not task.unrelated:
+        return pd.DataFrame(columns=["dataset", "id", "text", "author", "group", "label", "kind", "part"])
+    path = task.starter.with_name(f"{task.unrelated}.csv")
+    rows = posts.from_table(files.read_table(path), files.dataset_name(path), str(path), _LABEL_NAMES).frame
+    rows["group"] = splits.related(rows)
+    judging = withheld(rows.groupby("group")["id"].transform("first"))
+    return rows.assign(label=0, kind=ANOTHER_SUBJECT, part=np.where(judging, "test", "supplement"))
 
 
 def starter_posts(task: Task) -> pd.DataFrame:

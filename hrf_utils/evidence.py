@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from hrf_utils.evaluation import positive_chance
-from hrf_utils.figures import ACCENT, QUIET, WARN, canvas, label_of, show
+from hrf_utils.figures import ACCENT, INK, QUIET, WARN, canvas, label_of, show
 from hrf_utils.tasks import Task
 
 BASELINES = {"majority": "most frequent label", "keyword_rule": "keyword rule", "tfidf_svm": "TF-IDF + linear SVM"}
@@ -142,7 +142,7 @@ def trade_off(rows: pd.DataFrame, chance: np.ndarray, points: dict[str, float], 
     true = np.isin(rows["label"], task.positive)
     kinds, texts = sorted(set(rows.loc[~true, "kind"]) - {""}), []
     figure, (axis,) = canvas(7.6, 3.8)
-    for kind, color in zip(kinds, sns.color_palette([WARN, ACCENT, QUIET], len(kinds)), strict=True):
+    for kind, color in zip(kinds, sns.color_palette([WARN, ACCENT, QUIET, INK], len(kinds)), strict=True):
         part = true | (rows["kind"] == kind).to_numpy()
         fall_out, recall, _ = roc_curve(true[part], chance[part], drop_intermediate=False)
         axis.plot(fall_out, 1 - recall, color=color, linewidth=2, label=kind)

@@ -132,7 +132,7 @@ def timeline(table: pd.DataFrame, task: Task) -> None:
     axis.set(title=f"{task.finding.capitalize()} by {word}, as told by the posts collected", ylabel="incidents")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     dates(axis, times)
-    axis.legend(handles=key + empty[:1], loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
+    axis.legend(handles=key + empty[:1], loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3, frameon=False)
     totals = ", ".join(f"{name} {table[part].sum():,}" for part, (name, _) in parts.items())
     show(figure, f"{task.finding.capitalize()} by {word} over {len(table)} {word}s, of which "
                  f"{(~table['collected']).sum()} have no posts; in all: {totals}.")

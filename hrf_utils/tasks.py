@@ -39,6 +39,7 @@ class Task:
 
     ``says`` tells what posts with a positive label do, and ``finding`` what they are once merged.
     ``normalise`` names the `text.FORMS` that the model, and what it is compared with, never see.
+    ``unrelated`` names a task whose starter posts are about another subject; see `datasets.unrelated`.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Task:
     patterns: dict[int, list[str]] | None = None
     author_questions: dict[str, str] | None = None
     normalise: tuple[str, ...] = ()
+    unrelated: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -189,6 +191,8 @@ def load(name: str) -> Task:
         raise InputError(f"{path}: a task needs two or more labels, some positive and some not")
     if unknown := sorted(set(task.normalise) - set(FORMS)):
         raise InputError(f"{path}: normalise has {unknown[0]!r}; there are {', '.join(FORMS)}")
+    if task.unrelated and not task.starter.with_name(f"{task.unrelated}.csv").exists():
+        raise InputError(f"{path}: unrelated is {task.unrelated!r}, a task without a starter corpus")
     _check_codebook(path, task)
     matches = [[case["match"]] for case in task.edge_cases if "match" in case]
     for pattern in (p for patterns in [*(task.patterns or {}).values(), *matches] for p in patterns):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from hrf_utils import datasets
+from hrf_utils import datasets, splits, tasks
 from hrf_utils.settings import InputError
 
 
@@ -53,3 +53,15 @@ def test_adjudication_outranks_review_and_that_a_session_or_the_audit():
 def test_a_quarter_of_the_starter_comes_without_label(force):
     read = datasets.read_labelled(force.starter, force)
     assert 0.2 < 1 - len(read.labels) / len(read.posts) < 0.3
+
+
+def test_posts_about_another_subject_train_or_judge_whole_groups_at_a_time(force):
+    threat = tasks.load("threat")
+    rows = datasets.unrelated(threat)
+    assert len(rows) == len(datasets.starter_posts(force)) and rows["label"].eq(0).all()
+    assert rows["kind"].eq(datasets.ANOTHER_SUBJECT).all() and 0.2 < (rows["part"] == "test").mean() < 0.3
+    assert not splits.crossing(rows.assign(part=rows["part"].replace("supplement", "train"))).any()
+    assert datasets.unrelated(force).empty
+    beside = datasets.invented(threat, rows.head(0)[["dataset", "id", "text", "label", "kind", "author"]])
+    ours = beside[beside["kind"] == datasets.ANOTHER_SUBJECT]
+    assert set(ours["id"]) == set(rows.loc[rows["part"] == "supplement", "id"]) and len(beside) > len(ours)

@@ -100,8 +100,9 @@ def test_the_story_runs(task, home, tmp_path):
     assert (metrics["ordinal"] is None) == (task == "threat")
     assert (metrics["kinds"] is None) == (task == "force")
     if task == "threat":
-        assert set(metrics["kinds"]["flagged"]) == {"about", "pro", "random"}
-        assert set(metrics["kinds"]["flagged_at_recall_0.8"]) == {"about", "random"}
+        assert set(metrics["kinds"]["flagged"]) == {"about", "pro", "random", "another subject"}
+        assert set(metrics["kinds"]["flagged_at_recall_0.8"]) == {"about", "random", "another subject"}
+        assert metrics["kinds"]["flagged"]["another subject"]["n"] > 500
         assert len(metrics["kinds"]["operating_points"]) == 7 and "1 in 100,000" in metrics["false_alarms"]
         assert metrics["kinds"]["one_form"]["as they came"]["changed"] == 0 < metrics["kinds"]["one_form"][
             "in one form"]["changed"]

@@ -31,7 +31,9 @@ def test_keyword_rule_takes_the_highest_label(force):
     ("title: t\nquestion: q\nlabels:\n- {name: a, definition: b, color: c, positive: true}", "two or more"),
     ("title: t\nquestion: q\ntypo: 1\nlabels: []", "typo"), ("title: [", "line"),
     ("title: t\nquestion: q\nnormalise: [links, emoji]\nlabels: [{name: a, definition: b, color: c, positive: true},"
-     "{name: b, definition: b, color: c, positive: false}]", "emoji")])
+     "{name: b, definition: b, color: c, positive: false}]", "emoji"),
+    ("title: t\nquestion: q\nunrelated: nothing\nlabels: [{name: a, definition: b, color: c, positive: true},"
+     "{name: b, definition: b, color: c, positive: false}]", "'nothing', a task without a starter corpus")])
 def test_bad_task_files_are_named(tmp_path, monkeypatch, text, says):
     monkeypatch.setattr(tasks, "FOLDER", tmp_path)
     (tmp_path / "bad.yml").write_text(text)
