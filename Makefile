@@ -89,14 +89,14 @@ endif
 # What each chapter imports of hrf_utils; a test compares this with the notebooks.
 ground := settings files text posts tasks schema store reports figures intervals places mentions gazetteer
 uses_1_scrape := $(ground) collecting x x_search bluesky sources policies
-uses_2_label := $(ground) collecting x x_search bluesky sources datasets labeling agreement store_labels session widget
+uses_2_label := $(ground) collecting x x_search bluesky sources datasets splits labeling agreement store_labels session widget
 uses_3_train := $(ground) collecting x x_search bluesky sources datasets splits classifier inference lean network confidence cards training
-uses_4_performance := $(ground) collecting x x_search bluesky sources agreement splits classifier inference lean network confidence cards evaluation evidence behaviour explain drift
-uses_A1_benchmark := $(ground) datasets confidence cards classifier inference lean network training archives store_archive engines scoring growth benchmark evidence evaluation
+uses_4_performance := $(ground) collecting x x_search bluesky sources datasets agreement splits classifier inference lean network confidence cards evaluation evidence behaviour explain drift
+uses_A1_benchmark := $(ground) datasets splits confidence cards classifier inference lean network training archives store_archive engines scoring growth benchmark evidence evaluation
 uses_A2_what_helped := $(ground) collecting x x_search bluesky sources datasets splits classifier inference lean network confidence cards evaluation evidence training variants study
-uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets confidence evaluation evidence policies
-uses_A4_active_learning := $(ground) datasets confidence evaluation evidence labeling agreement active
-uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets classifier inference lean network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
+uses_A3_queries := $(ground) collecting x x_search bluesky sources datasets splits confidence evaluation evidence policies
+uses_A4_active_learning := $(ground) datasets splits confidence evaluation evidence labeling agreement active
+uses_5_incidents := $(ground) collecting x x_search bluesky sources datasets splits classifier inference lean network dates merging incidents maps store_reviews decisions review review_widget exports counts corroboration frontpage
 
 .SECONDEXPANSION:
 $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%.ipynb $(stamps)/%.arguments .venv/ready \
@@ -106,8 +106,8 @@ $(patsubst %,$(here)/%.ipynb,$(chapters) $(annex)): $(here)/%.ipynb: notebooks/%
 $(here)/1_scrape.ipynb: $(wildcard data/starter/$(task).csv) $(call given,4) $(if $(live),FORCE)
 $(here)/2_label.ipynb: $(stamps)/posts $(stamps)/decisions $(call given,5) \
     $(call given,6) $(public)
-$(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/$(task)*.csv)
-$(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/*)
+$(here)/3_train.ipynb: $(stamps)/labels $(wildcard data/starter/*.csv)
+$(here)/4_performance.ipynb: $(stamps)/model $(stamps)/posts $(wildcard data/behaviour/* data/starter/*.csv)
 $(here)/5_incidents.ipynb: $(here)/4_performance.ipynb $(stamps)/model $(stamps)/posts $(stamps)/labels \
     $(stamps)/reviews $(wildcard data/geo/* data/review/*)
 
