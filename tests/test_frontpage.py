@@ -228,6 +228,21 @@ def words(page):
     return " ".join(re.sub("<[^>]+>", "", page.read_text().partition("<main>")[2]).split())
 
 
+def test_false_flags_are_told_kind_by_kind(tmp_path):
+    page = write(tmp_path, tasks.load("threat"), some_incidents(tasks.load("threat")))
+    assert "It flags, though" not in words(page)
+    path = tmp_path / "threat" / "metrics.json"
+    flagged = {kind: {"value": value, "low": 0.0, "high": 0.2} for kind, value in (
+        ("about", 0.11), ("another subject", 0.01), ("pro", 0.8))}
+    at_80 = {kind: cell for kind, cell in flagged.items() if kind != "pro"}
+    kinds = {"kinds": {"flagged": flagged, "flagged_at_recall_0.8": at_80}}
+    files.write_json(path, json.loads(path.read_text()) | kinds)
+    frontpage.index(page)
+    assert ("It flags, though they do not support the movement: 11% (0% to 20%) of the posts of the kind “about”; "
+            "1% (0% to 20%) of the posts of the kind “another subject” (invented ones") in words(page)
+    assert "“pro”" not in words(page)
+
+
 @pytest.mark.parametrize("name", ["force", "threat"])
 def test_numbers_are_told_in_the_words_of_the_task_and_add_up(tmp_path, name):
     task = tasks.load(name)
