@@ -115,17 +115,25 @@ def test_real_text_is_hidden_under_make_and_shown_on_request(monkeypatch):
 
 
 @pytest.fixture
-def map_page(force, tmp_path):
-    table = pd.DataFrame({
+def on_map():
+    return pd.DataFrame({
         "lat": [36.15, 36.16, 45.5, None], "long": [-95.99, -95.98, -122.6, None], "label": [5, 3, 4, 2],
         "title": [*HOSTILE[:3], "no place"], "incident_date": "2026-03-01", "date_precision": "day",
         "posts": [1, 2, 3, 1], "status": ["pending", "pending", "approved", "pending"], "src": "d/1",
         "city": ["Tulsa", "Tulsa", "", ""], "state": ["OK", "OK", "OR", ""]})
+
+
+@pytest.fixture
+def map_page(on_map, force, tmp_path):
     path = tmp_path / "map.html"
-    assert "Invented posts" in maps.map_page(table.assign(src="starter-force-1/" + table["title"]), force)
-    assert "Invented posts" not in (page := maps.map_page(table, force))
-    path.write_text(page, encoding="utf8")
+    path.write_text(maps.map_page(on_map, force), encoding="utf8")
     return path
+
+
+def test_the_map_says_when_its_posts_are_invented(on_map, force):
+    assert '"Claims in posts"' in maps.map_page(on_map, force)
+    invented = maps.map_page(on_map.assign(src="starter-force-1/1"), force)
+    assert '"Invented posts of the starter corpus"' in invented and '"Claims in posts"' not in invented
 
 
 def chromium(path, *arguments):
